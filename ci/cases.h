@@ -1,0 +1,28 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "reference/spec/case.h"
+
+namespace ringproof {
+
+/// What a user asked to be judged on.
+struct CaseChoice {
+  std::vector<std::string> lines;  ///< --case
+  std::vector<std::string> files;  ///< --cases; "-" reads standard input
+  std::string
+      tier;  ///< "fast", "full", "nightly"; used when neither lines nor files are given, or when named
+  std::optional<Topology> topology;  ///< rewrites that of every Case
+  std::uint64_t seed = 0;            ///< added to the seeds of a tier's Cases, and orders the run
+  bool in_order = false;             ///< keep the order of lines and files instead
+  std::uint64_t memory_bytes_max = 0;
+};
+
+/// Reads, validates and orders the Cases. Throws InputError for the first that cannot be judged, naming where
+/// it stands, so that nothing has begun yet. A Case named twice is kept twice in order, once otherwise.
+std::vector<Case> choose_cases(const CaseChoice& choice);
+
+}  // namespace ringproof

@@ -1,0 +1,211 @@
+// Cases outermost, candidates inside: one oracle pass serves every candidate of a Case. Evidence is written
+// as it comes; verdicts, pooled over Cases, at the end.
+
+#include "ci/gate.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <map>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "ci/candidates.h"
+#include "ci/gate_table.h"
+#include "ci/machine.h"
+#include "ci/progress.h"
+#include "reference/spec/error.h"
+#include "reports/results.h"
+
+namespace ringproof {
+namespace {
+
+volatile std::sig_atomic_t interrupted = 0;
+
+extern "C" void note_interrupt(int) {
+  interrupted = 1;
+  std::signal(SIGINT, SIG_DFL);  // a second Ctrl-C ends the process at once
+}
+
+// A candidate on one storage dtype: what one verdict speaks of.
+struct Group {
+  std::string contract;
+  std::vector<Evidence> evidence;
+};
+
+class GateRun {
+ public:
+  GateRun(const GateOptions& options, std::vector<Case> cases, const Machine& machine)
+      : options_(options), cases_(std::move(cases)), machine_(machine) {
+    for (Candidate& candidate : choose_candidates(options.candidates)) {
+      if (candidate.not_run_reason.empty()) {
+        candidates_.push_back(std::move(candidate));
+      } else {
+        not_run_.push_back({candidate.name, candidate.not_run_reason});
+      }
+    }
+    for (const char* transport : {"nccl", "mpi"}) {
+      not_run_.push_back({std::string("transport ") + transport, "not built in this version"});
+    }
+    if (!options.out.empty()) writer_.emplace(options.out);
+    buffers_.resize(candidates_.size());
+  }
+
+  void judge_all() {
+    if (writer_) begin_record();
+    Progress progress(static_cast<std::int64_t>(cases_.size()));
+    const int threads = options_.threads > 0 ? options_.threads : machine_.cores;
+    for (const Case& c : cases_) {
+      progress.show(cases_done_, to_string(c));
+      if (interrupted) break;
+      const Reference reference = prepare(c, threads);
+      for (std::size_t index = 0; index < candidates_.size(); ++index) judge(index, reference, progress);
+      ++cases_done_;
+    }
+    progress.show(cases_done_, "done");
+    progress.clear();
+  }
+
+  std::vector<Verdict> verdicts() {
+    std::vector<Verdict> all;
+    for (const Candidate& candidate : candidates_) {
+      bool judged = false;
+      for (auto& [key, group] : groups_) {
+        if (key.first != candidate.name) continue;
+        Verdict verdict = verify(group.evidence, group.contract);
+        const bool asked = verdict.count_unsupported < verdict.count_cases;
+        judged = judged || asked;
+        if (asked) {
+          all.push_back(std::move(verdict));
+        } else {
+          const std::string reasons = group.evidence.front().reason;
+          not_run_.push_back(
+              {candidate.name, fmt::format("{} {} Cases outside its declaration ({})", verdict.count_cases,
+                                           to_string(key.second), reasons)});
+        }
+      }
+      if (!judged && cases_done_ > 0) nothing_judged_.push_back(candidate.name);
+    }
+    return all;
+  }
+
+  ExitCode exit_code(std::span<const Verdict> verdicts) const {
+    Outcome outcome = nothing_judged_.empty() ? Outcome::kAccepted : Outcome::kInconclusive;
+    std::int64_t refused = 0;
+    for (const Verdict& verdict : verdicts) {
+      outcome = worst(outcome, verdict.outcome);
+      refused += verdict.count_refused;
+    }
+    const bool unfinished = cases_done_ < static_cast<std::int64_t>(cases_.size());
+    if (outcome == Outcome::kRejected) return ExitCode::kRejected;
+    if (outcome == Outcome::kInconclusive || unfinished || verdicts.empty() ||
+        !missing_requirements().empty()) {
+      return ExitCode::kInconclusive;
+    }
+    return refused > options_.refusals_max ? ExitCode::kRefusals : ExitCode::kAccepted;
+  }
+
+  std::vector<std::string> missing_requirements() const {
+    std::vector<std::string> missing;
+    for (const std::string& need : options_.require) {
+      if (need != "cuda" || machine_.cuda_device == "none") missing.push_back(need);
+    }
+    return missing;
+  }
+
+  std::optional<ResultsWriter>& writer() { return writer_; }
+  const std::vector<NotRun>& not_run() const { return not_run_; }
+  const std::vector<std::string>& nothing_judged() const { return nothing_judged_; }
+  std::int64_t cases_done() const { return cases_done_; }
+  std::int64_t cases_asked() const { return static_cast<std::int64_t>(cases_.size()); }
+
+ private:
+  void judge(std::size_t index, const Reference& reference, Progress& progress) {
+    const Candidate& candidate = candidates_[index];
+    const Dtype dtype = reference.c.problem.dtype;
+    const Description description = candidate.describe(dtype, reference.c.direction);
+    const Got got = run(candidate, reference, buffers_[index]);
+    const Evidence evidence = compare(candidate.name, reference, resolve(description.arithmetic, dtype), got);
+    const CaseVerdict verdict = verify_case(evidence);
+    if (writer_) writer_->evidence(sequence_, evidence, verdict);
+    ++sequence_;
+    if (verdict.outcome == Outcome::kRejected || verdict.outcome == Outcome::kInconclusive) {
+      progress.clear();
+      fmt::print("{}: {} on '{}'\n  {}\n  rerun: ringproof gate --candidate {} --case '{}'\n", candidate.name,
+                 to_string(verdict.outcome), verdict.case_line, verdict.reason, candidate.name,
+                 verdict.case_line);
+      std::fflush(stdout);
+    }
+    Group& group = groups_[{candidate.name, dtype}];
+    if (evidence.status != CallStatus::kUnsupported) group.contract = contract_of(description, dtype);
+    group.evidence.push_back(evidence);
+  }
+
+  void begin_record() {
+    writer_->run({"gate", options_.arguments, RINGPROOF_VERSION, RINGPROOF_COMMIT, utc_now(),
+                  options_.cases.tier, options_.cases.seed, machine_.cpu, machine_.os, RINGPROOF_COMPILER,
+                  options_.threads > 0 ? options_.threads : machine_.cores, machine_.memory_bytes,
+                  RINGPROOF_CUDA_BUILD, machine_.cuda_device, "threads"});
+  }
+
+  const GateOptions& options_;
+  std::vector<Case> cases_;
+  Machine machine_;
+  std::vector<Candidate> candidates_;
+  std::vector<Buffers> buffers_;
+  std::optional<ResultsWriter> writer_;
+  std::map<std::pair<std::string, Dtype>, Group> groups_;
+  std::vector<NotRun> not_run_;
+  std::vector<std::string> nothing_judged_;
+  std::int64_t cases_done_ = 0, sequence_ = 0;
+};
+
+void require_known(const std::vector<std::string>& needs) {
+  for (const std::string& need : needs) {
+    if (need != "cuda" && need != "nccl" && need != "mpi") {
+      throw InputError("--require knows cuda, nccl and mpi, not '" + need + "'");
+    }
+  }
+}
+
+}  // namespace
+
+ExitCode run_gate(const GateOptions& options) {
+  require_known(options.require);
+  const auto start = std::chrono::steady_clock::now();
+  const Machine machine = this_machine();
+  CaseChoice choice = options.cases;
+  choice.memory_bytes_max = machine.memory_bytes;
+  GateRun run(options, choose_cases(choice), machine);
+  interrupted = 0;
+  std::signal(SIGINT, note_interrupt);
+  run.judge_all();
+  std::signal(SIGINT, SIG_DFL);
+  const std::vector<Verdict> verdicts = run.verdicts();
+  const ExitCode code = run.exit_code(verdicts);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (run.writer()) {
+    for (const NotRun& one : run.not_run()) run.writer()->not_run(one.what, one.why);
+    for (const Verdict& verdict : verdicts) run.writer()->verdict(verdict);
+    run.writer()->end(
+        {static_cast<int>(code), run.cases_done() < run.cases_asked(), run.cases_done(), seconds});
+    write_junit(options.out, verdicts);
+  }
+  print_table(verdicts);
+  for (const NotRun& one : run.not_run()) fmt::print("not run: {}: {}\n", one.what, one.why);
+  for (const std::string& name : run.nothing_judged())
+    fmt::print("inconclusive: {}: nothing was judged\n", name);
+  for (const std::string& need : run.missing_requirements())
+    fmt::print("inconclusive: --require {}: not here\n", need);
+  if (run.cases_done() < run.cases_asked()) {
+    fmt::print("interrupted after {} of {} Cases; what was finished is kept\n", run.cases_done(),
+               run.cases_asked());
+  }
+  print_closing(code, run.cases_done(), seconds, options.out);
+  return code;
+}
+
+}  // namespace ringproof

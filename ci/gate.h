@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ci/cases.h"
+#include "ci/exit_codes.h"
+
+namespace ringproof {
+
+/// What `ringproof gate` was asked.
+struct GateOptions {
+  std::vector<std::string> arguments;   ///< as typed, for the record
+  std::vector<std::string> candidates;  ///< by name; empty: all
+  CaseChoice cases;
+  std::string out;                   ///< folder of results.jsonl and junit.xml; "" writes nothing
+  std::vector<std::string> require;  ///< "cuda", "nccl", "mpi"
+  std::int64_t refusals_max = 0;     ///< --allow-unsupported
+  int threads = 0;                   ///< of the oracle; 0: all cores
+};
+
+/// Judges candidates on Cases: progress on stderr, the table on stdout, records in `out`. Ctrl-C ends it
+/// after the Case at work, with everything finished kept. Throws InputError before anything is written.
+ExitCode run_gate(const GateOptions& options);
+
+}  // namespace ringproof

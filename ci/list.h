@@ -1,0 +1,13 @@
+#pragma once
+
+#include <string>
+
+#include "ci/exit_codes.h"
+
+namespace ringproof {
+
+/// Prints what there is of `what`: candidates, recipes, masks, cases (of `tier`). Throws InputError for
+/// anything else.
+ExitCode run_list(const std::string& what, const std::string& tier);
+
+}  // namespace ringproof

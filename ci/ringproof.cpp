@@ -1,0 +1,97 @@
+// The ringproof command: one file per sub-command, this one reads the command line and turns what they throw
+// into an exit code.
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+
+#include "ci/gate.h"
+#include "ci/list.h"
+#include "reference/spec/error.h"
+
+namespace ringproof {
+namespace {
+
+constexpr const char* kExamples = R"(
+Examples
+  ringproof gate                                         every built-in candidate on the fast Cases
+  ringproof gate --candidate flash_forward_fp32 --tier full --out report
+  ringproof gate --candidate ring:double --topology zigzag8
+  ringproof gate --case 'fwd/fp32/b1.hq4.hkv2.sq100.skv300.dqk64.dv64/causal_bottom_right/scale0.125/gauss:7/bhsd/single'
+  ringproof gate --cases mine.txt --in-order             replay a file of Case lines, call by call
+  ringproof list candidates | recipes | masks | cases
+
+Exit codes
+  0 accepted   1 rejected   2 bad usage or input   3 inconclusive   4 more declared Cases refused than allowed
+)";
+
+// --topology is read here so that a bad one is refused before anything runs.
+void add_gate(CLI::App& app, GateOptions& options, std::string& topology) {
+  CLI::App* gate = app.add_subcommand("gate", "Judge candidates: verdict, exit code, records");
+  gate->footer(kExamples);
+  gate->add_option("--candidate", options.candidates,
+                   "Candidate to judge; repeat for several (default: every built-in one)");
+  gate->add_option("--case", options.cases.lines, "Case line to judge on; repeat for several");
+  gate->add_option("--cases", options.cases.files,
+                   "File of Case lines, one a line, # for remarks; - for standard input");
+  gate->add_flag("--in-order", options.cases.in_order,
+                 "Call in the order given, repeats included, instead of the seed's");
+  gate->add_option("--topology", topology,
+                   "Rewrite every Case's topology: single, contiguousN, stripedN, zigzagN");
+  gate->add_option(
+      "--tier", options.cases.tier,
+      "Cases that come with Ringproof: fast, full, nightly (default: fast, unless Cases are given)");
+  gate->add_option("--seed", options.cases.seed,
+                   "Added to the seeds of the tier's Cases; also orders the run")
+      ->capture_default_str();
+  gate->add_option("--out", options.out, "Folder for results.jsonl and junit.xml (default: write nothing)")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  gate->add_option("--require", options.require, "cuda, nccl or mpi: inconclusive (3) where it is not here");
+  gate->add_option("--allow-unsupported", options.refusals_max,
+                   "Refusals of declared Cases allowed before exit code 4")
+      ->capture_default_str();
+  gate->add_option("--threads", options.threads, "Threads of the reference (default: all cores)")
+      ->check(CLI::Range(1, 4096));
+}
+
+int run_command(int argc, char** argv) {
+  CLI::App app("Ringproof judges attention kernels: every output element against a derived error bound.",
+               "ringproof");
+  app.footer(kExamples);
+  app.require_subcommand(1);
+  app.set_version_flag("--version",
+                       std::string("ringproof ") + RINGPROOF_VERSION + " (" + RINGPROOF_COMMIT + ")");
+  GateOptions options;
+  options.arguments.assign(argv + 1, argv + argc);
+  std::string topology, listed, tier = "fast";
+  add_gate(app, options, topology);
+  CLI::App* list = app.add_subcommand("list", "Show candidates, recipes, masks or cases");
+  list->add_option("what", listed, "candidates, recipes, masks or cases")->required();
+  list->add_option("--tier", tier, "Which tier's cases")->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kBadInput);
+  }
+  if (list->parsed()) return static_cast<int>(run_list(listed, tier));
+  if (!topology.empty()) options.cases.topology = parse_topology(topology);
+  if (options.cases.tier.empty() && options.cases.lines.empty() && options.cases.files.empty())
+    options.cases.tier = "fast";
+  return static_cast<int>(run_gate(options));
+}
+
+}  // namespace
+}  // namespace ringproof
+
+int main(int argc, char** argv) {
+  using ringproof::ExitCode;
+  try {
+    return ringproof::run_command(argc, argv);
+  } catch (const ringproof::InputError& error) {
+    std::fprintf(stderr, "ringproof: %s\n", error.what());
+    return static_cast<int>(ExitCode::kBadInput);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "ringproof: %s\n", error.what());
+    return static_cast<int>(ExitCode::kInconclusive);
+  }
+}
