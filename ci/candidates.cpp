@@ -23,8 +23,7 @@ std::vector<Candidate> choose_candidates(std::span<const std::string> names) {
   }
   std::vector<Candidate> chosen;
   for (const std::string& name : names) {
-    const auto found =
-        std::find_if(all.begin(), all.end(), [&](const Candidate& c) { return c.name == name; });
+    const auto found = std::find_if(all.begin(), all.end(), [&](const Candidate& c) { return c.name == name; });
     if (found == all.end()) {
       std::string known;
       for (const Candidate& candidate : all) known += (known.empty() ? "" : ", ") + candidate.name;
@@ -39,9 +38,8 @@ Candidate canary() {
   Candidate candidate = gpu_candidates().front();
   const Forward correct = candidate.forward;
   candidate.name = "canary";
-  candidate.forward = [correct](const Problem& problem, const TensorView& q, const TensorView& k,
-                                const TensorView& v, const TensorView& out, const TensorView* lse,
-                                void* stream) {
+  candidate.forward = [correct](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                                const TensorView& out, const TensorView* lse, void* stream) {
     const Status status = correct(problem, q, k, v, out, lse, stream);
     const Shape& shape = out.shape;
     if (status != Status::kOk || element_count(shape) == 0) return status;

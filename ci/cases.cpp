@@ -18,8 +18,7 @@ std::string read_text(const std::string& path) {
   std::error_code failed;
   std::ifstream file(path, std::ios::binary);
   if (std::filesystem::is_directory(path, failed) || !file) {
-    throw InputError("the case file " + path +
-                     " cannot be read; give a file of Case lines, or - for standard input");
+    throw InputError("the case file " + path + " cannot be read; give a file of Case lines, or - for standard input");
   }
   return {std::istreambuf_iterator<char>(file), {}};
 }
@@ -66,8 +65,7 @@ std::vector<Case> choose_cases(const CaseChoice& choice) {
   std::vector<Case> cases;
   for (const std::string& line : choice.lines) cases.push_back(parse_case(line));
   for (const std::string& file : choice.files) {
-    for (Case& c : parse_cases(read_text(file), file == "-" ? "standard input" : file))
-      cases.push_back(std::move(c));
+    for (Case& c : parse_cases(read_text(file), file == "-" ? "standard input" : file)) cases.push_back(std::move(c));
   }
   if (!choice.tier.empty()) {
     for (Case& c : cases_of_tier(choice.tier, choice.seed)) cases.push_back(std::move(c));

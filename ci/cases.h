@@ -13,8 +13,7 @@ namespace ringproof {
 struct CaseChoice {
   std::vector<std::string> lines;  ///< --case
   std::vector<std::string> files;  ///< --cases; "-" reads standard input
-  std::string
-      tier;  ///< "fast", "full", "nightly"; used when neither lines nor files are given, or when named
+  std::string tier;  ///< "fast", "full", "nightly"; used when neither lines nor files are given, or when named
   std::optional<Topology> topology;  ///< rewrites that of every Case
   std::uint64_t seed = 0;            ///< added to the seeds of a tier's Cases, and orders the run
   bool in_order = false;             ///< keep the order of lines and files instead

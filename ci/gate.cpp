@@ -69,25 +69,23 @@ class GateRun {
     progress.clear();
   }
 
+  /// One verdict per candidate and storage dtype that was asked anything.
   std::vector<Verdict> verdicts() {
     std::vector<Verdict> all;
     for (const Candidate& candidate : candidates_) {
-      bool judged = false;
-      for (auto& [key, group] : groups_) {
+      std::string outside;
+      const std::size_t before = all.size();
+      for (const auto& [key, group] : groups_) {
         if (key.first != candidate.name) continue;
         Verdict verdict = verify(group.evidence, group.contract);
-        const bool asked = verdict.count_unsupported < verdict.count_cases;
-        judged = judged || asked;
-        if (asked) {
+        if (verdict.count_unsupported < verdict.count_cases) {
           all.push_back(std::move(verdict));
         } else {
-          const std::string reasons = group.evidence.front().reason;
-          not_run_.push_back(
-              {candidate.name, fmt::format("{} {} Cases outside its declaration ({})", verdict.count_cases,
-                                           to_string(key.second), reasons)});
+          outside += fmt::format("{}{} of {}", outside.empty() ? "" : ", ", verdict.count_cases, to_string(key.second));
         }
       }
-      if (!judged && cases_done_ > 0) nothing_judged_.push_back(candidate.name);
+      if (!outside.empty()) not_run_.push_back({candidate.name, "Cases outside its declaration: " + outside});
+      if (all.size() == before && cases_done_ > 0) nothing_judged_.push_back(candidate.name);
     }
     return all;
   }
@@ -101,8 +99,7 @@ class GateRun {
     }
     const bool unfinished = cases_done_ < static_cast<std::int64_t>(cases_.size());
     if (outcome == Outcome::kRejected) return ExitCode::kRejected;
-    if (outcome == Outcome::kInconclusive || unfinished || verdicts.empty() ||
-        !missing_requirements().empty()) {
+    if (outcome == Outcome::kInconclusive || unfinished || verdicts.empty() || !missing_requirements().empty()) {
       return ExitCode::kInconclusive;
     }
     return refused > options_.refusals_max ? ExitCode::kRefusals : ExitCode::kAccepted;
@@ -135,8 +132,7 @@ class GateRun {
     if (verdict.outcome == Outcome::kRejected || verdict.outcome == Outcome::kInconclusive) {
       progress.clear();
       fmt::print("{}: {} on '{}'\n  {}\n  rerun: ringproof gate --candidate {} --case '{}'\n", candidate.name,
-                 to_string(verdict.outcome), verdict.case_line, verdict.reason, candidate.name,
-                 verdict.case_line);
+                 to_string(verdict.outcome), verdict.case_line, verdict.reason, candidate.name, verdict.case_line);
       std::fflush(stdout);
     }
     Group& group = groups_[{candidate.name, dtype}];
@@ -145,10 +141,10 @@ class GateRun {
   }
 
   void begin_record() {
-    writer_->run({"gate", options_.arguments, RINGPROOF_VERSION, RINGPROOF_COMMIT, utc_now(),
-                  options_.cases.tier, options_.cases.seed, machine_.cpu, machine_.os, RINGPROOF_COMPILER,
-                  options_.threads > 0 ? options_.threads : machine_.cores, machine_.memory_bytes,
-                  RINGPROOF_CUDA_BUILD, machine_.cuda_device, "threads"});
+    writer_->run({"gate", options_.arguments, RINGPROOF_VERSION, RINGPROOF_COMMIT, utc_now(), options_.cases.tier,
+                  options_.cases.seed, machine_.cpu, machine_.os, RINGPROOF_COMPILER,
+                  options_.threads > 0 ? options_.threads : machine_.cores, machine_.memory_bytes, RINGPROOF_CUDA_BUILD,
+                  machine_.cuda_device, "threads"});
   }
 
   const GateOptions& options_;
@@ -190,19 +186,15 @@ ExitCode run_gate(const GateOptions& options) {
   if (run.writer()) {
     for (const NotRun& one : run.not_run()) run.writer()->not_run(one.what, one.why);
     for (const Verdict& verdict : verdicts) run.writer()->verdict(verdict);
-    run.writer()->end(
-        {static_cast<int>(code), run.cases_done() < run.cases_asked(), run.cases_done(), seconds});
+    run.writer()->end({static_cast<int>(code), run.cases_done() < run.cases_asked(), run.cases_done(), seconds});
     write_junit(options.out, verdicts);
   }
   print_table(verdicts);
   for (const NotRun& one : run.not_run()) fmt::print("not run: {}: {}\n", one.what, one.why);
-  for (const std::string& name : run.nothing_judged())
-    fmt::print("inconclusive: {}: nothing was judged\n", name);
-  for (const std::string& need : run.missing_requirements())
-    fmt::print("inconclusive: --require {}: not here\n", need);
+  for (const std::string& name : run.nothing_judged()) fmt::print("inconclusive: {}: nothing was judged\n", name);
+  for (const std::string& need : run.missing_requirements()) fmt::print("inconclusive: --require {}: not here\n", need);
   if (run.cases_done() < run.cases_asked()) {
-    fmt::print("interrupted after {} of {} Cases; what was finished is kept\n", run.cases_done(),
-               run.cases_asked());
+    fmt::print("interrupted after {} of {} Cases; what was finished is kept\n", run.cases_done(), run.cases_asked());
   }
   print_closing(code, run.cases_done(), seconds, options.out);
   return code;

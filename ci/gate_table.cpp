@@ -8,9 +8,7 @@
 namespace ringproof {
 namespace {
 
-std::string share(double bound_used) {
-  return std::isfinite(bound_used) ? fmt::format("{:.3g}", bound_used) : "inf";
-}
+std::string share(double bound_used) { return std::isfinite(bound_used) ? fmt::format("{:.3g}", bound_used) : "inf"; }
 
 const char* word_for(ExitCode code) {
   switch (code) {
@@ -27,20 +25,19 @@ void print_table(std::span<const Verdict> verdicts) {
   std::size_t name_width = 9, scope_width = 5;
   for (const Verdict& verdict : verdicts) {
     name_width = std::max(name_width, verdict.candidate.size());
-    scope_width = std::max(scope_width, verdict.scope.size());
+    scope_width = std::max(scope_width, verdict.scope_short.size());
   }
-  fmt::print("\n{:<{}}  {:<{}}  {:>5} {:>8} {:>11} {:>12} {:>8} {:>10} {:>8}\n", "candidate", name_width,
-             "scope", scope_width, "cases", "accepted", "unsupported", "inconclusive", "rejected",
-             "bound used", "time");
+  fmt::print("\n{:<{}}  {:<{}}  {:>5} {:>8} {:>11} {:>12} {:>8} {:>10} {:>8}\n", "candidate", name_width, "scope",
+             scope_width, "cases", "accepted", "unsupported", "inconclusive", "rejected", "bound used", "time");
   for (const Verdict& v : verdicts) {
     fmt::print("{:<{}}  {:<{}}  {:>5} {:>8} {:>11} {:>12} {:>8} {:>10} {:>6.2f} s\n", v.candidate, name_width,
-               v.scope, scope_width, v.count_cases, v.count_accepted, v.count_unsupported + v.count_refused,
+               v.scope_short, scope_width, v.count_cases, v.count_accepted, v.count_unsupported + v.count_refused,
                v.count_inconclusive, v.count_rejected, share(v.bound_used), v.time_ms / 1000);
   }
   fmt::print("\n");
   for (const Verdict& v : verdicts) {
-    fmt::print("{}: {} ({}); {}; {} of {} Cases\n", v.candidate, to_string(v.outcome), v.contract, v.scope,
-               v.count_accepted, v.count_cases);
+    fmt::print("{}: {} ({}), {}: {} of {} Cases\n", v.candidate, to_string(v.outcome), v.contract, v.scope,
+               v.count_accepted, v.count_cases - v.count_unsupported);
   }
 }
 

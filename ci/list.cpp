@@ -10,15 +10,13 @@
 namespace ringproof {
 namespace {
 
-constexpr Dtype kStorage[]{Dtype::kF64,  Dtype::kF32,    Dtype::kF16,
-                           Dtype::kBf16, Dtype::kF8E4m3, Dtype::kF8E5m2};
+constexpr Dtype kStorage[]{Dtype::kF64, Dtype::kF32, Dtype::kF16, Dtype::kBf16, Dtype::kF8E4m3, Dtype::kF8E5m2};
 
 template <class Enum>
 std::string names_in(std::uint32_t set, int count) {
   std::string names;
   for (int value = 0; value < count; ++value) {
-    if (set >> value & 1u)
-      names += (names.empty() ? "" : " ") + std::string(to_string(static_cast<Enum>(value)));
+    if (set >> value & 1u) names += (names.empty() ? "" : " ") + std::string(to_string(static_cast<Enum>(value)));
   }
   return names;
 }
@@ -33,8 +31,7 @@ void list_candidates() {
     if (all.head_dim_max > 0) fmt::print("  head dims  up to {}\n", all.head_dim_max);
     for (const Dtype dtype : kStorage) {
       if ((all.dtypes & bit_of(dtype)) == 0) continue;
-      fmt::print("  {:<10} {}\n", to_string(dtype),
-                 contract_of(candidate.describe(dtype, Direction::kForward), dtype));
+      fmt::print("  {:<10} {}\n", to_string(dtype), contract_of(candidate.describe(dtype, Direction::kForward), dtype));
     }
   }
 }
@@ -43,16 +40,14 @@ void list_recipes() {
   static constexpr std::pair<RecipeKind, const char*> kRecipes[]{
       {RecipeKind::kGauss, "the ordinary case"},
       {RecipeKind::kUniformProbe, "q = k = 0: every row is the mean of its visible, index-coded values"},
-      {RecipeKind::kWalshProbe,
-       "q = 0, V = +1 and -1 by the key's index bits: one wrong key shows at any length"},
+      {RecipeKind::kWalshProbe, "q = 0, V = +1 and -1 by the key's index bits: one wrong key shows at any length"},
       {RecipeKind::kHeadCoded, "V constant per kv head: wrong head maps"},
       {RecipeKind::kExact, "one key has all the weight and the answer is exact in 16 bits"},
       {RecipeKind::kPeaked, "the running maximum rises late and often"},
       {RecipeKind::kSink, "key 0 takes most of the mass"},
       {RecipeKind::kLargeOffset, "large_offset(x): every score of a row is x larger"},
       {RecipeKind::kReal, "real(minilm.0 .4 .5, smollm2.0 .3 .18): activations of transformers on text"}};
-  for (const auto& [kind, what] : kRecipes)
-    fmt::print("{:<18} {}\n", to_string(InputRecipe{kind, 0, "...", 0}), what);
+  for (const auto& [kind, what] : kRecipes) fmt::print("{:<18} {}\n", to_string(InputRecipe{kind, 0, "...", 0}), what);
 }
 
 }  // namespace

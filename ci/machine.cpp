@@ -30,8 +30,7 @@ Machine this_machine() {
   utsname kernel{};
   uname(&kernel);
   const auto pages = static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES));
-  const std::string os =
-      value_in("/etc/os-release", "PRETTY_NAME") + ", " + kernel.sysname + " " + kernel.release;
+  const std::string os = value_in("/etc/os-release", "PRETTY_NAME") + ", " + kernel.sysname + " " + kernel.release;
   return {value_in("/proc/cpuinfo", "model name"), os, static_cast<int>(std::thread::hardware_concurrency()),
           pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)), cuda_device_name()};
 }

@@ -21,10 +21,7 @@ int terminal_columns() {
 }  // namespace
 
 Progress::Progress(std::int64_t total)
-    : total_(total),
-      terminal_(isatty(STDERR_FILENO) != 0),
-      start_(std::chrono::steady_clock::now()),
-      shown_{} {}
+    : total_(total), terminal_(isatty(STDERR_FILENO) != 0), start_(std::chrono::steady_clock::now()), shown_{} {}
 
 void Progress::show(std::int64_t done, const std::string& what) {
   const auto now = std::chrono::steady_clock::now();
@@ -39,10 +36,9 @@ void Progress::show(std::int64_t done, const std::string& what) {
   constexpr std::int64_t kWidth = 24;
   const std::int64_t filled = total_ ? kWidth * done / total_ : kWidth;
   const std::string line =
-      fmt::format("[{:<{}}] {}/{} {:.0f} s  {}", std::string(static_cast<std::size_t>(filled), '#'), kWidth,
-                  done, total_, seconds, what);
-  fmt::print(stderr, "\r\033[K{}",
-             line.substr(0, static_cast<std::size_t>(std::max(terminal_columns() - 1, 20))));
+      fmt::format("[{:<{}}] {}/{} {:.0f} s  {}", std::string(static_cast<std::size_t>(filled), '#'), kWidth, done,
+                  total_, seconds, what);
+  fmt::print(stderr, "\r\033[K{}", line.substr(0, static_cast<std::size_t>(std::max(terminal_columns() - 1, 20))));
   std::fflush(stderr);
 }
 

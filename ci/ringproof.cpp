@@ -17,7 +17,7 @@ Examples
   ringproof gate                                         every built-in candidate on the fast Cases
   ringproof gate --candidate flash_forward_fp32 --tier full --out report
   ringproof gate --candidate ring:double --topology zigzag8
-  ringproof gate --case 'fwd/fp32/b1.hq4.hkv2.sq100.skv300.dqk64.dv64/causal_bottom_right/scale0.125/gauss:7/bhsd/single'
+  ringproof gate --case 'fwd/fp32/b1.hq4.hkv2.sq99.skv300.dqk64.dv64/causal_bottom_right/scale0.125/gauss:7/bhsd/single'
   ringproof gate --cases mine.txt --in-order             replay a file of Case lines, call by call
   ringproof list candidates | recipes | masks | cases
 
@@ -36,31 +36,25 @@ void add_gate(CLI::App& app, GateOptions& options, std::string& topology) {
                    "File of Case lines, one a line, # for remarks; - for standard input");
   gate->add_flag("--in-order", options.cases.in_order,
                  "Call in the order given, repeats included, instead of the seed's");
-  gate->add_option("--topology", topology,
-                   "Rewrite every Case's topology: single, contiguousN, stripedN, zigzagN");
-  gate->add_option(
-      "--tier", options.cases.tier,
-      "Cases that come with Ringproof: fast, full, nightly (default: fast, unless Cases are given)");
-  gate->add_option("--seed", options.cases.seed,
-                   "Added to the seeds of the tier's Cases; also orders the run")
+  gate->add_option("--topology", topology, "Rewrite every Case's topology: single, contiguousN, stripedN, zigzagN");
+  gate->add_option("--tier", options.cases.tier,
+                   "Cases that come with Ringproof: fast, full, nightly (default: fast, unless Cases are given)");
+  gate->add_option("--seed", options.cases.seed, "Added to the seeds of the tier's Cases; also orders the run")
       ->capture_default_str();
   gate->add_option("--out", options.out, "Folder for results.jsonl and junit.xml (default: write nothing)")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   gate->add_option("--require", options.require, "cuda, nccl or mpi: inconclusive (3) where it is not here");
-  gate->add_option("--allow-unsupported", options.refusals_max,
-                   "Refusals of declared Cases allowed before exit code 4")
+  gate->add_option("--allow-unsupported", options.refusals_max, "Refusals of declared Cases allowed before exit code 4")
       ->capture_default_str();
   gate->add_option("--threads", options.threads, "Threads of the reference (default: all cores)")
       ->check(CLI::Range(1, 4096));
 }
 
 int run_command(int argc, char** argv) {
-  CLI::App app("Ringproof judges attention kernels: every output element against a derived error bound.",
-               "ringproof");
+  CLI::App app("Ringproof judges attention kernels: every output element against a derived error bound.", "ringproof");
   app.footer(kExamples);
   app.require_subcommand(1);
-  app.set_version_flag("--version",
-                       std::string("ringproof ") + RINGPROOF_VERSION + " (" + RINGPROOF_COMMIT + ")");
+  app.set_version_flag("--version", std::string("ringproof ") + RINGPROOF_VERSION + " (" + RINGPROOF_COMMIT + ")");
   GateOptions options;
   options.arguments.assign(argv + 1, argv + argc);
   std::string topology, listed, tier = "fast";

@@ -68,7 +68,7 @@ TABLE = [
     ("function-length", function_of(121, "__global__ void f()"),
      function_of(120, "__global__ void f()")),
     ("function-length", {"ci/a.py": python_function_of(71)}, {"ci/a.py": python_function_of(70)}),
-    ("columns", "//" + "a" * 109 + "\n", "//" + "a" * 108 + "\n"),
+    ("columns", "//" + "a" * 119 + "\n", "//" + "a" * 118 + "\n"),
     ("columns", {"ci/a.py": "#" + "a" * 100 + "\n"}, {"ci/a.py": "#" + "a" * 99 + "\n"}),
     ("unreadable", "void f() {\n", "#if A\nvoid f() {\n#else\nvoid f(int) {\n#endif\n}\n"),
     ("unreadable", {"ci/a.py": "def f(:\n"}, {"ci/a.py": "a = 1\n"}),

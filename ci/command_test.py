@@ -1,0 +1,230 @@
+"""Runs the ringproof command as a user does: verdicts, exit codes, and plain refusals of bad input.
+
+RINGPROOF_BIN names the folder of the command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+RINGPROOF = pathlib.Path(os.environ.get("RINGPROOF_BIN", "build/bin")) / "ringproof"
+SHAPE = "b1.hq2.hkv1.sq20.skv30.dqk16.dv16"
+SMALL = f"fwd/fp32/{SHAPE}/causal_bottom_right/scale0.25/gauss:7/bhsd/single"
+RING = SMALL.replace("/single", "/zigzag3")
+BF16 = SMALL.replace("/fp32/", "/bf16/")
+
+
+def command(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(RINGPROOF), *arguments], capture_output=True, text=True, input=stdin, timeout=300
+    )
+
+
+def gate(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return command("gate", *arguments, stdin=stdin)
+
+
+class TestVerdicts(unittest.TestCase):
+    def test_correct_candidates_are_accepted(self) -> None:
+        done = gate("--case", SMALL, "--case", RING)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for name in ("flash_forward_fp32", "ring:double", "ring:flash_forward_fp32"):
+            self.assertIn(f"{name}: accepted (reference contract)", done.stdout)
+
+    def test_the_canary_is_rejected_with_its_evidence(self) -> None:
+        done = gate("--candidate", "canary", "--case", SMALL)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("1 of 640 elements of out lie outside their bound", done.stdout)
+        self.assertIn("(batch 0, head 1, row 19, column 15)", done.stdout)
+        self.assertIn(f"ringproof gate --candidate canary --case '{SMALL}'", done.stdout)
+        self.assertIn("REJECTED", done.stdout.splitlines()[-1])
+
+    def test_nothing_judged_is_inconclusive(self) -> None:
+        done = gate("--candidate", "flash_forward_fp32", "--case", BF16)
+        self.assertEqual(done.returncode, 3, done.stdout)
+        self.assertIn("nothing was judged", done.stdout)
+
+    def test_what_is_outside_a_declaration_is_shown_and_harmless(self) -> None:
+        done = gate("--candidate", "flash_forward_fp32", "--case", BF16, "--case", SMALL)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("Cases outside its declaration: 1 of bf16", done.stdout)
+
+    def test_require_without_the_device_is_inconclusive(self) -> None:
+        done = gate("--case", SMALL, "--require", "nccl")
+        self.assertEqual(done.returncode, 3, done.stdout)
+        self.assertIn("--require nccl", done.stdout)
+
+    def test_topology_rewrites_every_case(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            done = gate(
+                "--case",
+                SMALL,
+                "--topology",
+                "striped4",
+                "--candidate",
+                "ring:double",
+                "--out",
+                folder,
+            )
+            self.assertEqual(done.returncode, 0, done.stdout)
+            judged = [record["case"] for record in records(folder, "case")]
+            self.assertEqual(judged, [SMALL.replace("single", "striped4")])
+
+    def test_in_order_keeps_order_and_repeats(self) -> None:
+        lines = [RING, SMALL, SMALL, RING]
+        with tempfile.TemporaryDirectory() as folder:
+            done = gate(
+                "--cases",
+                "-",
+                "--in-order",
+                "--candidate",
+                "ring:double",
+                "--out",
+                folder,
+                stdin="# a remark\n\n" + "\n".join(lines) + "\n",
+            )
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertEqual([r["case"] for r in records(folder, "case")], lines)
+
+    def test_another_seed_asks_other_numbers_of_the_tier(self) -> None:
+        def seeds(seed: str) -> set[str]:
+            with tempfile.TemporaryDirectory() as folder:
+                gate(
+                    "--tier", "fast", "--seed", seed, "--candidate", "ring:double", "--out", folder
+                )
+                judged = {record["case"] for record in records(folder, "case")}
+                return {case for case in judged if "real(" not in case}
+
+        one, other = seeds("0"), seeds("7")
+        self.assertEqual(len(one), len(other))
+        self.assertFalse(one & other)
+
+    def test_interrupted_work_keeps_what_was_finished(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            process = subprocess.Popen(
+                [str(RINGPROOF), "gate", "--tier", "nightly", "--out", folder],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            deadline = time.monotonic() + 120
+            while time.monotonic() < deadline and len(records(folder, "case")) < 3:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=280)
+            self.assertEqual(process.returncode, 3, out)
+            self.assertIn("interrupted after", out)
+            self.assertGreaterEqual(len(records(folder, "case")), 3)
+            self.assertEqual([record["interrupted"] for record in records(folder, "end")], [True])
+
+
+class TestBadInput(unittest.TestCase):
+    def assert_refused(self, said: str, *arguments: str, stdin: str | None = None) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            out = pathlib.Path(folder) / "report"
+            done = gate("--out", str(out), *arguments, stdin=stdin)
+            self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+            self.assertEqual(done.stdout, "")
+            self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+            self.assertIn(said, done.stderr)
+            self.assertFalse(out.exists(), "nothing may be half-written")
+
+    def test_malformed_case_names_the_position(self) -> None:
+        self.assert_refused("position 10: wanted 'b'", "--case", "fwd/fp32/x1.hq2")
+        self.assert_refused(
+            "wanted a mask", "--case", SMALL.replace("causal_bottom_right", "causal")
+        )
+        self.assert_refused("wanted the end of the line", "--case", SMALL + "/more")
+
+    def test_case_that_makes_no_sense(self) -> None:
+        self.assert_refused(
+            "not a multiple of hkv", "--case", SMALL.replace("hq2.hkv1", "hq3.hkv2")
+        )
+
+    def test_what_is_not_built_is_refused_with_a_sentence(self) -> None:
+        softcap = SMALL.replace("scale0.25", "scale0.25,softcap30")
+        self.assert_refused("softcap is not judged by this version", "--case", softcap)
+        self.assert_refused(
+            "bwd is not judged by this version", "--case", SMALL.replace("fwd/", "bwd/")
+        )
+
+    def test_unknown_candidate_names_those_there_are(self) -> None:
+        said = "there is no candidate 'mine'; there are flash_forward_fp32"
+        self.assert_refused(said, "--candidate", "mine", "--case", SMALL)
+
+    def test_unreadable_case_file(self) -> None:
+        self.assert_refused("/nowhere/cases.txt cannot be read", "--cases", "/nowhere/cases.txt")
+        self.assert_refused("cannot be read", "--cases", "/")
+
+    def test_bad_line_of_a_case_file_names_its_line(self) -> None:
+        self.assert_refused("standard input, line 2", "--cases", "-", stdin=SMALL + "\nnonsense\n")
+
+    def test_empty_case_file(self) -> None:
+        self.assert_refused("holds no Case", "--cases", "-", stdin="# nothing\n")
+
+    def test_absurd_sizes(self) -> None:
+        self.assert_refused(
+            "more bytes than 64 bits", "--case", SMALL.replace("sq20", "sq9000000000000000000")
+        )
+        self.assert_refused(
+            "wanted a whole number", "--case", SMALL.replace("sq20", "sq99999999999999999999")
+        )
+        self.assert_refused("give smaller sizes", "--case", SMALL.replace("sq20", "sq900000000"))
+
+    def test_unknown_tier_topology_and_requirement(self) -> None:
+        self.assert_refused("there is no tier 'quick'", "--tier", "quick")
+        self.assert_refused("wanted a topology", "--case", SMALL, "--topology", "spiral4")
+        self.assert_refused("--require knows", "--case", SMALL, "--require", "fpga")
+
+    def test_real_inputs_of_another_shape(self) -> None:
+        self.assert_refused(
+            "real(minilm.0) has batch 1, 12 heads",
+            "--case",
+            SMALL.replace("gauss:7", "real(minilm.0):0"),
+        )
+
+    def test_unwritable_output_folder(self) -> None:
+        with tempfile.NamedTemporaryFile() as file:
+            done = gate("--case", SMALL, "--out", file.name + "/report")
+        self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+        self.assertIn("/report", done.stderr)
+        self.assertEqual(done.stdout, "")
+
+    def test_unknown_option_is_bad_usage(self) -> None:
+        self.assertEqual(gate("--frobnicate").returncode, 2)
+
+
+class TestHelp(unittest.TestCase):
+    def test_help_shows_examples_and_exit_codes(self) -> None:
+        for arguments in (["--help"], ["gate", "--help"]):
+            done = command(*arguments)
+            self.assertEqual(done.returncode, 0)
+            self.assertIn("Examples", done.stdout)
+            self.assertIn("3 inconclusive", done.stdout)
+
+    def test_lists(self) -> None:
+        lists = {"candidates": "ring:double", "recipes": "walsh_probe", "masks": "window"}
+        for what, found in {**lists, "cases": SMALL[:8]}.items():
+            done = command("list", what)
+            self.assertEqual(done.returncode, 0)
+            self.assertIn(found, done.stdout)
+
+
+def records(folder: str, kind: str) -> list[dict]:
+    path = pathlib.Path(folder) / "results.jsonl"
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    parsed = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [record for record in parsed if record["record"] == kind]
+
+
+if __name__ == "__main__":
+    unittest.main()

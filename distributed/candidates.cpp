@@ -1,0 +1,58 @@
+// The one place of this folder that puts local steps, the ring and a transport together: written out, nothing
+// registers itself.
+
+#include "distributed/candidates.h"
+
+#include "distributed/communicator_threads.h"
+#include "distributed/ring_candidate.h"
+#include "gpu/candidates.h"
+#include "reference/oracle/partial_attention.h"
+
+namespace ringproof {
+namespace {
+
+// partial_attention reads the slots a row sees and no other, and merges take over or weigh whole rows.
+constexpr std::uint32_t kClaimsOfDouble = kNanSafeUnseen | kNanSafeHidden;
+
+RingComposition composition(const LocalStep& step, std::uint32_t claims) {
+  return {"ring:" + step.name, step, claims, ring_forward, {}, threads_launcher()};
+}
+
+// What the kernel of that name claims by itself; a ring keeps these two, which concern its reads alone.
+std::uint32_t nan_claims_of_kernel(const std::string& name) {
+  for (const Candidate& kernel : gpu_candidates()) {
+    if (kernel.name != name) continue;
+    return kernel.describe(Dtype::kDefault, Direction::kForward).features & (kNanSafeUnseen | kNanSafeHidden);
+  }
+  return 0;
+}
+
+}  // namespace
+
+LocalStep double_step() {
+  LocalStep step;
+  step.name = "double";
+  step.dtypes = bit_of(Dtype::kF64) | bit_of(Dtype::kF32) | bit_of(Dtype::kF16) | bit_of(Dtype::kBf16);
+  step.arithmetic = [](Dtype) {
+    Arithmetic arithmetic;
+    arithmetic.score_dtype = Dtype::kF64;
+    arithmetic.p_dtype = Dtype::kF64;
+    arithmetic.accumulator_dtype = Dtype::kF64;
+    arithmetic.partial_dtype = Dtype::kF64;
+    arithmetic.exp_error_relative = resolve({}, Dtype::kF64).exp_error_relative;
+    return arithmetic;
+  };
+  step.run = [](const LocalProblem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                const TensorView& out, const TensorView& lse, void*) { partial_attention(problem, q, k, v, out, lse); };
+  return step;
+}
+
+std::vector<Candidate> distributed_candidates() {
+  std::vector<Candidate> candidates{ring_candidate(composition(double_step(), kClaimsOfDouble))};
+  for (const LocalStep& step : gpu_local_steps()) {
+    candidates.push_back(ring_candidate(composition(step, nan_claims_of_kernel(step.name))));
+  }
+  return candidates;
+}
+
+}  // namespace ringproof

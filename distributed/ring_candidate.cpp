@@ -1,0 +1,63 @@
+// A Candidate around a ring: what it supports follows from the ring (masks, schedules) and from its local step
+// (dtypes, head dims, arithmetic). Single is the same ring with one rank, so that there is one source for all of
+// them.
+
+#include "distributed/ring_candidate.h"
+
+#include "distributed/communicator_threads.h"
+#include "reference/spec/error.h"
+
+namespace ringproof {
+namespace {
+
+Description describe(const RingComposition& composition, Dtype asked) {
+  Description description;
+  description.dtypes = composition.local_step.dtypes;
+  description.masks = bit_of(MaskKind::kFull) | bit_of(MaskKind::kCausalTopLeft) |
+                      bit_of(MaskKind::kCausalBottomRight) | bit_of(MaskKind::kWindow);
+  description.directions = bit_of(Direction::kForward);
+  description.features = kGroupedHeads | kArbitraryStrides | kWritesLse | kUnequalHeadDims | kForwardDeterministic |
+                         kEmptyRowsDefined | kNonPositiveScale | composition.claims;
+  description.schedules = bit_of(Schedule::kSingle) | bit_of(Schedule::kContiguous) | bit_of(Schedule::kStriped) |
+                          bit_of(Schedule::kZigzag);
+  description.head_dim_max = composition.local_step.head_dim_max;
+  if (asked != Dtype::kDefault) description.arithmetic = composition.local_step.arithmetic(asked);
+  return description;
+}
+
+Status run(const RingComposition& composition, Communicator& communicator, std::uint64_t case_id,
+           const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v, const TensorView& out,
+           const TensorView* lse) {
+  if (!unsupported_reason(describe(composition, Dtype::kDefault), problem).empty()) return Status::kUnsupported;
+  composition.forward(communicator, composition.local_step, composition.parts, problem, case_id, q, k, v, out, lse);
+  return Status::kOk;
+}
+
+}  // namespace
+
+Candidate ring_candidate(const RingComposition& composition) {
+  Candidate candidate;
+  candidate.name = composition.name;
+  candidate.describe = [composition](Dtype asked, Direction) { return describe(composition, asked); };
+  candidate.forward = [composition](const Problem& problem, const TensorView& q, const TensorView& k,
+                                    const TensorView& v, const TensorView& out, const TensorView* lse, void*) {
+    assert_that(problem.topology.rank_count == 1, "more than one rank runs through on_ranks");
+    Status status = Status::kError;
+    run_on_threads(1, kDeadlineDefault, [&](Communicator& communicator) {
+      status = run(composition, communicator, 0, problem, q, k, v, out, lse);
+    });
+    return status;
+  };
+  candidate.on_ranks = [composition](const Topology& topology, const RankBody& body) {
+    composition.launcher(topology.rank_count, [&](Communicator& communicator) {
+      std::uint64_t calls = 0;  // the ranks make the same calls, so it names the same call on each
+      body(communicator.rank(), [&](const Problem& problem, const TensorView& q, const TensorView& k,
+                                    const TensorView& v, const TensorView& out, const TensorView* lse, void*) {
+        return run(composition, communicator, ++calls, problem, q, k, v, out, lse);
+      });
+    });
+  };
+  return candidate;
+}
+
+}  // namespace ringproof

@@ -1,0 +1,183 @@
+"""Input bits of a Case in NumPy, from the formulas that reference/spec/inputs.cpp opens with.
+
+Everything is 64-bit integer arithmetic and correctly rounded doubles, then one rounding to
+storage: the same bits come out on every machine and in every language.
+"""
+import pathlib
+
+import numpy as np
+
+from case_line import Case, visible_ends
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+BITS_TYPE = {"fp64": "<u8", "fp32": "<u4", "fp16": "<u2", "bf16": "<u2"}
+Q, K, V = 0, 1, 2
+GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
+GAUSS_SCALE = 0.1765469659009499
+
+
+def mix(x: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def hashed_bits(seed: int, tensor: int, index: np.ndarray, word: int) -> np.ndarray:
+    """64 hashed bits for every index."""
+    with np.errstate(over="ignore"):
+        stream = mix(np.uint64(seed) + GOLDEN_RATIO * np.uint64(tensor + 1))
+        return mix(stream + GOLDEN_RATIO * (np.uint64(4) * index.astype(np.uint64)
+                                            + np.uint64(word + 1)))
+
+
+def gauss(seed: int, tensor: int, shape: tuple[int, ...]) -> np.ndarray:
+    """N(0, 1) draws for every element of a dense tensor, as doubles."""
+    index = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape)
+    words = [hashed_bits(seed, tensor, index, word) for word in range(3)]
+    ones = np.bitwise_count(words[0]).astype(np.float64) + np.bitwise_count(words[1])
+    uniform = ((words[2] >> np.uint64(24)).astype(np.float64) + 0.5) * 2.0**-40 - 0.5
+    return (ones - 64.0 + uniform) * GAUSS_SCALE
+
+
+def round_to_odd_float32_bits(values: np.ndarray) -> np.ndarray:
+    """Bits of doubles cut to fp32, with the last bit set where anything was lost.
+
+    Rounding that to fewer bits, to nearest, equals rounding the double itself: one rounding.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        nearest = values.astype(np.float32)
+    bits = nearest.view(np.uint32)
+    too_far = np.abs(nearest.astype(np.float64)) > np.abs(values)
+    cut = np.where(too_far, bits - np.uint32(1), bits)
+    inexact = np.isfinite(values) & (nearest.astype(np.float64) != values)
+    return np.where(inexact, cut | np.uint32(1), cut)
+
+
+def to_bits(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Bits of doubles rounded to a storage dtype, to nearest, ties to even. No NaN comes here."""
+    if dtype == "bf16":
+        wide = round_to_odd_float32_bits(values)
+        wide = wide + np.uint32(0x7FFF) + ((wide >> np.uint32(16)) & np.uint32(1))
+        return (wide >> np.uint32(16)).astype("<u2")
+    float_type = {"fp64": np.float64, "fp32": np.float32, "fp16": np.float16}[dtype]
+    return values.astype(float_type).view(BITS_TYPE[dtype])
+
+
+def to_doubles(bits: np.ndarray, dtype: str) -> np.ndarray:
+    """The doubles that stored bits mean."""
+    if dtype == "bf16":
+        return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
+    float_type = {"fp64": np.float64, "fp32": np.float32, "fp16": np.float16}[dtype]
+    return bits.view(float_type).astype(np.float64)
+
+
+def shapes(case: Case) -> tuple[tuple[int, ...], ...]:
+    """Shapes of q, k and v."""
+    return ((case.batch, case.heads_q, case.seqlen_q, case.head_dim_qk),
+            (case.batch, case.heads_kv, case.seqlen_kv, case.head_dim_qk),
+            (case.batch, case.heads_kv, case.seqlen_kv, case.head_dim_v))
+
+
+def codes(case: Case, keys: np.ndarray) -> np.ndarray:
+    """+-1 codes of key indices along a new last axis: their bits, repeated as often as they fit."""
+    width = max(1, max(case.seqlen_kv - 1, 0).bit_length())
+    used = case.head_dim_qk // width * width
+    column = np.arange(case.head_dim_qk)
+    bit = (keys[..., None] >> (column % width)) & 1
+    return np.where(column < used, 1.0 - 2.0 * bit, 0.0)
+
+
+def exact_magnitude(case: Case) -> float:
+    """The power of two that puts the target key 40 above every other, with the scale's sign."""
+    width = max(1, max(case.seqlen_kv - 1, 0).bit_length())
+    wanted = 40.0 / (2.0 * (case.head_dim_qk // width) * abs(case.scale))
+    fraction, exponent = np.frexp(wanted)
+    power = float(np.ldexp(1.0, exponent - 1 if fraction == 0.5 else exponent))
+    return power if case.scale > 0 else -power
+
+
+def exact(case: Case) -> list[np.ndarray]:
+    """Small integers: each row gives one key, drawn among those it sees, all the weight."""
+    shape_q, shape_k, shape_v = shapes(case)
+    row = np.arange(np.prod(shape_q[:3], dtype=np.int64)).reshape(shape_q[:3])
+    first, end = visible_ends(case)
+    count = np.maximum(end - first, 1).astype(np.uint64)
+    target = first + (hashed_bits(case.seed, Q, row, 3) % count).astype(np.int64)
+    key = np.broadcast_to(np.arange(case.seqlen_kv), shape_k[:3])
+    element = np.arange(np.prod(shape_v, dtype=np.int64)).reshape(shape_v)
+    v = 1.0 + (hashed_bits(case.seed, V, element, 3) % np.uint64(61)).astype(np.float64)
+    return [exact_magnitude(case) * codes(case, target), codes(case, key), v]
+
+
+def uniform_probe_v(case: Case) -> np.ndarray:
+    """Index-coded values in [-1, 1], all different in what they say of batch, head, key, column."""
+    b, h, s, c = np.meshgrid(*map(np.arange, shapes(case)[2]), indexing="ij")
+    code = (2 * c + 1) * s + 37 * c + 101 * h + 59 * b + case.seed % 257
+    return (code % 257 - 128) / 128.0
+
+
+def walsh_probe_v(case: Case) -> np.ndarray:
+    """Ones in column 0, then +-1 by the bits of the key's index."""
+    _, _, s, c = np.meshgrid(*map(np.arange, shapes(case)[2]), indexing="ij")
+    bit = np.where((c >= 1) & (c <= 63), (s >> np.clip(c - 1, 0, 62)) & 1, 0)
+    return 1.0 - 2.0 * bit
+
+
+def peaked_column(case: Case) -> np.ndarray:
+    """Column 0 of k for the recipe peaked, [batch, heads_kv, seqlen_kv]."""
+    shape = shapes(case)[1][:3]
+    index = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape)
+    peak = hashed_bits(case.seed, K, index, 3) < np.uint64(1 << 59)
+    row = np.broadcast_to(np.arange(case.seqlen_kv, dtype=np.float64), shape)
+    nats = 8.0 * row / max(case.seqlen_kv, 1) - 4.0 + np.where(peak, 2.0, 0.0)
+    return nats / (2.0 * case.scale)
+
+
+def real(case: Case) -> list[np.ndarray]:
+    """The first tokens of stored activations."""
+    lengths = (case.seqlen_q, case.seqlen_kv, case.seqlen_kv)
+    made = []
+    for name, length, shape in zip("qkv", lengths, shapes(case)):
+        stored = np.load(FOLDER / "data" / "real" / f"{case.argument}.{name}.npy")
+        cut = stored[None, :, :length, :].astype(np.float64)
+        if cut.shape != shape:
+            raise ValueError(f"{case.line}: {name} of {case.argument} is {cut.shape}, not {shape}")
+        made.append(cut)
+    return made
+
+
+def make_doubles(case: Case) -> list[np.ndarray]:
+    """q, k and v before rounding to storage."""
+    if case.recipe == "real":
+        return real(case)
+    if case.recipe == "exact":
+        return exact(case)
+    q, k, v = (gauss(case.seed, tensor, shape) for tensor, shape in enumerate(shapes(case)))
+    if case.recipe == "uniform_probe":
+        return [np.zeros_like(q), np.zeros_like(k), uniform_probe_v(case)]
+    if case.recipe == "walsh_probe":
+        return [np.zeros_like(q), k, walsh_probe_v(case)]
+    if case.recipe == "head_coded":
+        head = np.arange(case.batch * case.heads_kv).reshape(case.batch, case.heads_kv, 1, 1)
+        return [q, k, np.broadcast_to(1.0 + head % 127, v.shape).copy()]
+    if case.recipe == "large_offset":
+        q[..., 0] = 16.0
+        k[..., 0] = float(case.argument) / (16.0 * case.scale)
+    elif case.recipe == "peaked":
+        q[..., 0] = 2.0
+        k[..., 0] = peaked_column(case)
+    elif case.recipe == "sink":
+        nats = 0.7 * float(case.seqlen_kv.bit_length()) + 2.0
+        q[..., 0] = 2.0
+        k[..., 0] = 0.0
+        k[:, :, :1, 0] = nats / (2.0 * case.scale)
+        v[:, :, :1] /= 64.0
+    elif case.recipe != "gauss":
+        raise ValueError(f"{case.line}: {case.recipe} is not a recipe known here")
+    return [q, k, v]
+
+
+def make_input_bits(case: Case) -> list[np.ndarray]:
+    """Stored bits of q, k and v: dense [batch, heads, sequence, dim]."""
+    return [to_bits(values, case.dtype) for values in make_doubles(case)]
