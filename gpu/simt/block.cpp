@@ -1,0 +1,358 @@
+// A block is a set of fibers and three ways to wait: for the other threads of the block (__syncthreads), for the lanes
+// of a mask (warp operations), or for one's turn. A thread that waits hands over to the next runnable one; the last to
+// arrive does the work of the operation for all and makes the others runnable. If nobody is runnable and somebody
+// waits, that is a deadlock, found exactly and at once.
+//
+// Fibers are started anew for each block and never move to another OS thread while they run, so code compiled with
+// cached thread_local addresses is safe, and a block that is stopped leaves nothing behind.
+
+#include "gpu/simt/block.h"
+
+#include <bit>
+#include <cstring>
+#include <exception>
+#include <new>
+
+#include "gpu/simt/host_api.h"
+#include "reference/spec/error.h"
+
+namespace ringproof::simt::host {
+namespace {
+
+constexpr int kLanesPerWarp = 32;
+constexpr std::size_t kSharedMemoryAlignment = 128;
+constexpr unsigned char kPoison = 0xff;  // as float, double and half: NaN
+
+bool same_place(const Site& a, const Site& b) {
+  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
+}
+
+bool names_lane(std::uint32_t mask, int lane) { return ((mask >> lane) & 1u) != 0; }
+
+bool is_vote(WarpOperation operation) {
+  return operation == WarpOperation::kBallot || operation == WarpOperation::kAny || operation == WarpOperation::kAll;
+}
+
+const char* name(WarpOperation operation) {
+  switch (operation) {
+    case WarpOperation::kSync: return "__syncwarp";
+    case WarpOperation::kShuffle: return "__shfl_sync";
+    case WarpOperation::kShuffleXor: return "__shfl_xor_sync";
+    case WarpOperation::kShuffleUp: return "__shfl_up_sync";
+    case WarpOperation::kShuffleDown: return "__shfl_down_sync";
+    case WarpOperation::kBallot: return "__ballot_sync";
+    case WarpOperation::kAny: return "__any_sync";
+    case WarpOperation::kAll: return "__all_sync";
+  }
+  return "?";
+}
+
+std::string thread_name(int number) { return "thread " + std::to_string(number); }
+
+/// Takes a thread that must not go on out of the kernel, so that what it holds is freed.
+struct Stop {};
+
+/// The block this OS thread is running; null outside of kernels.
+constinit thread_local Block* block_running = nullptr;
+
+Block& running_block() {
+  assert_that(block_running != nullptr, "CUDA's words mean something only inside a kernel that launch() runs");
+  return *block_running;
+}
+
+}  // namespace
+
+constinit thread_local uint3 threadIdx{}, blockIdx{};
+constinit thread_local dim3 blockDim{}, gridDim{};
+
+bool inside_kernel() { return block_running != nullptr; }
+unsigned char* shared_memory() { return running_block().shared_memory(); }
+int lane() { return running_block().lane(); }
+void barrier(const Site& site) { running_block().barrier(site); }
+std::uint64_t warp_operation(WarpOperation operation, std::uint32_t mask, std::uint64_t value, int source,
+                             const Site& site) {
+  return running_block().warp_operation(operation, mask, value, source, site);
+}
+
+int ReadySet::take_at_or_after(int thread) {
+  std::uint64_t above = ~std::uint64_t{0} << (thread % 64);
+  for (std::size_t w = word_of(thread); w < words_.size(); ++w, above = ~std::uint64_t{0}) {
+    const std::uint64_t candidates = words_[w] & above;
+    if (candidates == 0) continue;
+    const int bit = std::countr_zero(candidates);
+    words_[w] &= ~(std::uint64_t{1} << bit);
+    return static_cast<int>(w) * 64 + bit;
+  }
+  return -1;
+}
+
+int ReadySet::take_highest() {
+  for (std::size_t w = words_.size(); w-- > 0;) {
+    if (words_[w] == 0) continue;
+    const int bit = 63 - std::countl_zero(words_[w]);
+    words_[w] &= ~(std::uint64_t{1} << bit);
+    return static_cast<int>(w) * 64 + bit;
+  }
+  return -1;
+}
+
+void Block::FreeAligned::operator()(unsigned char* memory) const {
+  ::operator delete(memory, std::align_val_t{kSharedMemoryAlignment});
+}
+
+void Block::prepare(const Launch& launch) {
+  launch_ = launch;
+  const dim3 block = launch.block;
+  const std::size_t thread_count = std::size_t{block.x} * block.y * block.z;
+  while (stacks_.size() < thread_count) stacks_.emplace_back();
+  // Exactly the size asked for, so that AddressSanitizer's red zone begins where shared memory ends.
+  if (shared_memory_ == nullptr || shared_memory_bytes_ != launch.smem_bytes) {
+    shared_memory_.reset(static_cast<unsigned char*>(
+        ::operator new(launch.smem_bytes, std::align_val_t{kSharedMemoryAlignment})));
+    shared_memory_bytes_ = launch.smem_bytes;
+  }
+  threads_.assign(thread_count, Thread{});
+  warps_.assign((thread_count + kLanesPerWarp - 1) / kLanesPerWarp, Warp{});
+  for (std::size_t i = 0; i < thread_count; ++i) {
+    Thread& thread = threads_[i];
+    thread.number = static_cast<int>(i);
+    thread.warp = thread.number / kLanesPerWarp;
+    thread.lane = thread.number % kLanesPerWarp;
+    thread.index = {static_cast<unsigned>(i % block.x), static_cast<unsigned>(i / block.x % block.y),
+                    static_cast<unsigned>(i / block.x / block.y)};
+    warps_[static_cast<std::size_t>(thread.warp)].existing |= 1u << thread.lane;
+  }
+  blockDim = launch.block;
+  gridDim = launch.grid;
+}
+
+std::optional<Report> Block::run(uint3 block_index, std::uint64_t seed) {
+  block_index_ = block_index;
+  blockIdx = block_index;
+  random_.seed(seed);
+  report_.reset();
+  alive_ = static_cast<int>(threads_.size());
+  at_barrier_ = 0;
+  if (shared_memory_bytes_ > 0) std::memset(shared_memory_.get(), kPoison, shared_memory_bytes_);
+  for (Warp& warp : warps_) warp.alive = warp.existing;
+  ready_.clear();
+  for (Thread& thread : threads_) {
+    thread.context = stacks_[static_cast<std::size_t>(thread.number)].start(&Block::enter, thread.number);
+    make_ready(thread);
+  }
+  block_running = this;
+  running_ = &take_next();
+  show(*running_);
+  switch_context(worker_, running_->context);
+  block_running = nullptr;
+  return report_;
+}
+
+void Block::enter(boost::context::detail::transfer_t transfer) {
+  arrive(transfer);
+  Block& block = *block_running;
+  try {
+    block.launch_.run_thread(block.launch_.body);
+    block.finish_thread();
+  } catch (const Stop&) {
+  } catch (const std::exception& exception) {
+    block.report_exception(exception.what());
+  } catch (...) {
+    block.report_exception("something that is no std::exception");
+  }
+  leave_context(block.running_->context, block.worker_);
+}
+
+void Block::report_exception(const std::string& what) {
+  report_ = Report{ReportKind::kException, place() + thread_name(running_->number) + " of the kernel throws: " + what};
+}
+
+void Block::finish_thread() {
+  Thread& thread = *running_;
+  thread.state = State::kDone;
+  --alive_;
+  Warp& warp = warps_[static_cast<std::size_t>(thread.warp)];
+  warp.alive &= ~(1u << thread.lane);
+  for (int i = 0; i < warp.pending_count; ++i) {
+    const Pending& pending = warp.pending[static_cast<std::size_t>(i)];
+    if (!names_lane(pending.mask, thread.lane)) continue;
+    fail(ReportKind::kExitedLane, "lane " + std::to_string(thread.lane) +
+                                      " returns while lanes wait for it in the " + describe(warp, pending));
+  }
+  if (alive_ == 0) leave_context(thread.context, worker_);
+  if (at_barrier_ == alive_) release_barrier();
+  running_ = &take_next();
+  show(*running_);
+  leave_context(thread.context, running_->context);
+}
+
+std::string Block::place() const {
+  return "block (" + std::to_string(block_index_.x) + ", " + std::to_string(block_index_.y) + ", " +
+         std::to_string(block_index_.z) + "): ";
+}
+
+std::string Block::describe(const Warp& warp, const Pending& pending) const {
+  const auto warp_number = static_cast<std::size_t>(&warp - warps_.data());
+  const auto waiting = warp_number * kLanesPerWarp + static_cast<std::size_t>(std::countr_zero(pending.arrived));
+  return std::string(name(pending.operation)) + " at " + to_string(threads_[waiting].site);
+}
+
+void Block::fail(ReportKind kind, const std::string& text) {
+  report_ = Report{kind, place() + text};
+  throw Stop{};
+}
+
+void Block::fail_deadlocked() {
+  constexpr int kThreadsShownMax = 4;
+  std::string text = std::to_string(alive_) + " threads wait and none can run:";
+  int shown = 0;
+  for (const Thread& thread : threads_) {
+    if (thread.state != State::kAtBarrier && thread.state != State::kInWarpOperation) continue;
+    if (shown == kThreadsShownMax) {
+      text += " ...";
+      break;
+    }
+    text += (shown++ == 0 ? " " : "; ") + thread_name(thread.number) +
+            (thread.state == State::kAtBarrier ? " at the __syncthreads at " : " in the warp operation at ") +
+            to_string(thread.site);
+  }
+  fail(ReportKind::kDeadlock, text);
+}
+
+void Block::make_ready(Thread& thread) {
+  thread.state = State::kReady;
+  ready_.insert(thread.number);
+}
+
+Block::Thread& Block::take_next() {
+  int number = -1;
+  switch (launch_.options.order) {
+    case Order::kForward: number = ready_.take_lowest(); break;
+    case Order::kReverse: number = ready_.take_highest(); break;
+    case Order::kRandom:
+      number = ready_.take_at_or_after(static_cast<int>(random_() % threads_.size()));
+      if (number < 0) number = ready_.take_lowest();
+      break;
+  }
+  if (number < 0) fail_deadlocked();
+  return threads_[static_cast<std::size_t>(number)];
+}
+
+void Block::show(const Thread& thread) const { threadIdx = thread.index; }
+
+void Block::wait_for_turn() {
+  Thread& self = *running_;
+  Thread& next = take_next();
+  if (&next == &self) return;
+  running_ = &next;
+  show(next);
+  switch_context(self.context, next.context);
+}
+
+void Block::barrier(const Site& site) {
+  running_->state = State::kAtBarrier;
+  running_->site = site;
+  if (++at_barrier_ == alive_) release_barrier();
+  wait_for_turn();
+}
+
+void Block::release_barrier() {
+  const Thread* first = nullptr;
+  for (const Thread& thread : threads_) {
+    if (thread.state != State::kAtBarrier) continue;
+    if (first == nullptr) first = &thread;
+    if (same_place(thread.site, first->site)) continue;
+    fail(ReportKind::kDivergentBarrier, thread_name(first->number) + " waits at the __syncthreads at " +
+                                            to_string(first->site) + ", " + thread_name(thread.number) + " at " +
+                                            to_string(thread.site));
+  }
+  if (at_barrier_ < static_cast<int>(threads_.size())) {
+    fail(ReportKind::kPartialBarrier, std::to_string(at_barrier_) + " of " + std::to_string(threads_.size()) +
+                                          " threads reach the __syncthreads at " + to_string(first->site) +
+                                          ", the others have returned");
+  }
+  at_barrier_ = 0;
+  for (Thread& thread : threads_) make_ready(thread);
+}
+
+Block::Pending& Block::join(Warp& warp, WarpOperation operation, std::uint32_t mask, const Site& site) {
+  const Thread& thread = *running_;
+  const auto call = [&] { return std::string(name(operation)) + " at " + to_string(site); };
+  if (!names_lane(mask, thread.lane)) {
+    fail(ReportKind::kWrongMask, "the mask of the " + call() + " does not name lane " +
+                                     std::to_string(thread.lane) + ", which calls it");
+  }
+  if ((mask & ~warp.alive) != 0) {
+    fail(ReportKind::kExitedLane, "the mask of the " + call() + " names lane " +
+                                      std::to_string(std::countr_zero(mask & ~warp.alive)) +
+                                      ", which has returned");
+  }
+  for (int i = 0; i < warp.pending_count; ++i) {
+    Pending& pending = warp.pending[static_cast<std::size_t>(i)];
+    if ((pending.mask & mask) == 0) continue;
+    if (pending.mask != mask) {
+      fail(ReportKind::kWrongMask,
+           "the masks of the " + call() + " and the " + describe(warp, pending) + " overlap but differ");
+    }
+    if (pending.operation != operation) {
+      fail(ReportKind::kDifferentOperations,
+           "lanes of one mask wait in the " + call() + " and in the " + describe(warp, pending));
+    }
+    return pending;
+  }
+  Pending& pending = warp.pending[static_cast<std::size_t>(warp.pending_count++)];
+  pending = {mask, 0, operation};
+  return pending;
+}
+
+std::uint64_t Block::warp_operation(WarpOperation operation, std::uint32_t mask, std::uint64_t value, int source,
+                                    const Site& site) {
+  Thread& thread = *running_;
+  Warp& warp = warps_[static_cast<std::size_t>(thread.warp)];
+  // Lanes that the last warp of the block never had are not missing: kernels name all 32 as a matter of course.
+  Pending& pending = join(warp, operation, mask & warp.existing, site);
+  thread.site = site;
+  thread.value = value;
+  thread.source = source;
+  pending.arrived |= 1u << thread.lane;
+  if (pending.arrived != pending.mask) {
+    thread.state = State::kInWarpOperation;
+    wait_for_turn();
+    return thread.result;
+  }
+  complete(warp, pending);
+  // The last to arrive could simply go on; a random order must be free to let others go first.
+  if (launch_.options.order == Order::kRandom) {
+    make_ready(thread);
+    wait_for_turn();
+  }
+  return thread.result;
+}
+
+void Block::complete(Warp& warp, Pending& pending) {
+  Thread* const lanes = running_ - running_->lane;
+  std::uint64_t votes = 0;
+  if (is_vote(pending.operation)) {
+    for (std::uint32_t rest = pending.mask; rest != 0; rest &= rest - 1) {
+      const int lane = std::countr_zero(rest);
+      if (lanes[lane].value != 0) votes |= std::uint64_t{1} << lane;
+    }
+  }
+  for (std::uint32_t rest = pending.mask; rest != 0; rest &= rest - 1) {
+    Thread& thread = lanes[std::countr_zero(rest)];
+    if (is_vote(pending.operation)) {
+      thread.result = votes;
+    } else if (pending.operation != WarpOperation::kSync) {
+      if (!names_lane(pending.mask, thread.source)) {
+        fail(ReportKind::kInactiveSource, "lane " + std::to_string(thread.lane) + " reads lane " +
+                                              std::to_string(thread.source) + " in the " + name(pending.operation) +
+                                              " at " + to_string(thread.site) + ", whose mask does not name it");
+      }
+      thread.result = lanes[thread.source].value;
+    }
+    if (&thread != running_) make_ready(thread);
+  }
+  pending = warp.pending[static_cast<std::size_t>(--warp.pending_count)];
+}
+
+}  // namespace ringproof::simt::host

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "gpu/simt/fiber.h"
+#include "gpu/simt/runtime.h"
+
+/// One block of CUDA threads: who runs, who waits for what, and the memory they share.
+namespace ringproof::simt::host {
+
+/// The numbers of the threads that could run now; at most 1024.
+class ReadySet {
+ public:
+  void clear() { words_ = {}; }
+  void insert(int thread) { words_[word_of(thread)] |= std::uint64_t{1} << (thread % 64); }
+  /// Each removes and returns one number, or returns -1 when the set is empty.
+  int take_lowest() { return take_at_or_after(0); }
+  int take_highest();
+  int take_at_or_after(int thread);  ///< the next one upwards, else -1
+
+ private:
+  static std::size_t word_of(int thread) { return static_cast<std::size_t>(thread / 64); }
+  std::array<std::uint64_t, 16> words_{};
+};
+
+/// Runs blocks one after another on the OS thread that calls run(). Stacks and shared memory are kept between blocks
+/// and launches.
+class Block {
+ public:
+  /// Takes over shape, kernel and options. To be called on the OS thread that will call run().
+  void prepare(const Launch& launch);
+
+  /// Runs all threads of one block to their end, or until the first report.
+  std::optional<Report> run(uint3 block_index, std::uint64_t seed);
+
+  /// What the functions of the same names in runtime.h do, for the running thread.
+  void barrier(const Site& site);
+  std::uint64_t warp_operation(WarpOperation operation, std::uint32_t mask, std::uint64_t value, int source,
+                               const Site& site);
+  unsigned char* shared_memory() const { return shared_memory_.get(); }
+  int lane() const { return running_->lane; }
+
+ private:
+  enum class State { kReady, kAtBarrier, kInWarpOperation, kDone };
+
+  struct Thread {
+    Context context;
+    uint3 index{};
+    int number = 0, warp = 0, lane = 0;
+    State state = State::kReady;
+    Site site;  ///< where it waits
+    std::uint64_t value = 0, result = 0;
+    int source = 0;
+  };
+  /// A warp operation for which some lanes have arrived. Masks of one warp's pending operations are disjoint.
+  struct Pending {
+    std::uint32_t mask, arrived;
+    WarpOperation operation;
+  };
+  struct Warp {
+    std::uint32_t existing = 0, alive = 0;
+    int pending_count = 0;
+    std::array<Pending, 32> pending{};
+  };
+  struct FreeAligned {
+    void operator()(unsigned char* memory) const;
+  };
+
+  static void enter(boost::context::detail::transfer_t transfer);
+  [[noreturn]] void finish_thread();
+  /// Records the report and ends the block by an exception that enter() catches.
+  [[noreturn]] void fail(ReportKind kind, const std::string& text);
+  void report_exception(const std::string& what);
+  [[noreturn]] void fail_deadlocked();
+  void make_ready(Thread& thread);
+  Thread& take_next();
+  void wait_for_turn();
+  void show(const Thread& thread) const;
+  void release_barrier();
+  Pending& join(Warp& warp, WarpOperation operation, std::uint32_t mask, const Site& site);
+  void complete(Warp& warp, Pending& pending);
+  std::string place() const;
+  std::string describe(const Warp& warp, const Pending& pending) const;
+
+  Launch launch_;
+  std::vector<FiberStack> stacks_;
+  std::vector<Thread> threads_;
+  std::vector<Warp> warps_;
+  std::unique_ptr<unsigned char[], FreeAligned> shared_memory_;
+  std::size_t shared_memory_bytes_ = 0;
+
+  uint3 block_index_{};
+  std::mt19937_64 random_;
+  ReadySet ready_;
+  Context worker_;
+  Thread* running_ = nullptr;
+  int alive_ = 0, at_barrier_ = 0;
+  std::optional<Report> report_;
+};
+
+}  // namespace ringproof::simt::host
