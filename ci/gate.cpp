@@ -84,7 +84,7 @@ class GateRun {
           outside += fmt::format("{}{} of {}", outside.empty() ? "" : ", ", verdict.count_cases, to_string(key.second));
         }
       }
-      if (!outside.empty()) not_run_.push_back({candidate.name, "Cases outside its declaration: " + outside});
+      if (!outside.empty()) not_asked_.push_back({candidate.name, "Cases outside its declaration: " + outside});
       if (all.size() == before && cases_done_ > 0) nothing_judged_.push_back(candidate.name);
     }
     return all;
@@ -115,6 +115,7 @@ class GateRun {
 
   std::optional<ResultsWriter>& writer() { return writer_; }
   const std::vector<NotRun>& not_run() const { return not_run_; }
+  const std::vector<NotRun>& not_asked() const { return not_asked_; }
   const std::vector<std::string>& nothing_judged() const { return nothing_judged_; }
   std::int64_t cases_done() const { return cases_done_; }
   std::int64_t cases_asked() const { return static_cast<std::int64_t>(cases_.size()); }
@@ -154,7 +155,7 @@ class GateRun {
   std::vector<Buffers> buffers_;
   std::optional<ResultsWriter> writer_;
   std::map<std::pair<std::string, Dtype>, Group> groups_;
-  std::vector<NotRun> not_run_;
+  std::vector<NotRun> not_run_, not_asked_;
   std::vector<std::string> nothing_judged_;
   std::int64_t cases_done_ = 0, sequence_ = 0;
 };
@@ -191,6 +192,7 @@ ExitCode run_gate(const GateOptions& options) {
   }
   print_table(verdicts);
   for (const NotRun& one : run.not_run()) fmt::print("not run: {}: {}\n", one.what, one.why);
+  for (const NotRun& one : run.not_asked()) fmt::print("not asked: {}: {}\n", one.what, one.why);
   for (const std::string& name : run.nothing_judged()) fmt::print("inconclusive: {}: nothing was judged\n", name);
   for (const std::string& need : run.missing_requirements()) fmt::print("inconclusive: --require {}: not here\n", need);
   if (run.cases_done() < run.cases_asked()) {

@@ -8,7 +8,12 @@
 namespace ringproof {
 namespace {
 
-std::string share(double bound_used) { return std::isfinite(bound_used) ? fmt::format("{:.3g}", bound_used) : "inf"; }
+// Rounded toward zero just below 1, so that what is inside does not read as the border.
+std::string share(double bound_used) {
+  if (!std::isfinite(bound_used)) return "inf";
+  const bool just_inside = bound_used < 1 && 0.999 <= bound_used;
+  return just_inside ? "0.999" : fmt::format("{:.3g}", bound_used);
+}
 
 const char* word_for(ExitCode code) {
   switch (code) {

@@ -28,7 +28,7 @@ function(ringproof_add_tests name)
   add_executable(ringproof_${name}_tests ${arg_SOURCES})
   target_link_libraries(ringproof_${name}_tests PRIVATE ${arg_LINKS} GTest::gtest_main)
   include(GoogleTest)
-  gtest_discover_tests(ringproof_${name}_tests TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
+  gtest_discover_tests(ringproof_${name}_tests TEST_PREFIX "${name}." NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 600)
 endfunction()
 

@@ -1,0 +1,90 @@
+#include "property_tests/mutants/compose.h"
+
+#include <chrono>
+#include <span>
+
+#include "distributed/candidates.h"
+#include "distributed/communicator_threads.h"
+#include "gpu/candidates.h"
+#include "gpu/flash_problem.h"
+#include "reference/spec/error.h"
+
+namespace ringproof {
+namespace {
+
+// A mutant that never answers is detected soon; its Cases take milliseconds.
+constexpr std::chrono::milliseconds kDeadline{5'000};
+
+template <class Named>
+Named named(const std::vector<Named>& list, const std::string& name) {
+  for (const Named& one : list) {
+    if (one.name == name) return one;
+  }
+  assert_that(false, "a mutant names a specimen that exists");
+  return {};
+}
+
+Candidate specimen_flash_of(const std::string& name, decltype(&specimen_flash_forward) forward) {
+  Candidate candidate;
+  candidate.name = name;
+  candidate.describe = [](Dtype, Direction) {
+    Description description;
+    description.dtypes = bit_of(Dtype::kF32) | bit_of(Dtype::kF16) | bit_of(Dtype::kBf16);
+    description.masks = bit_of(MaskKind::kFull) | bit_of(MaskKind::kCausalTopLeft) |
+                        bit_of(MaskKind::kCausalBottomRight) | bit_of(MaskKind::kWindow);
+    description.features = kGroupedHeads | kArbitraryStrides | kWritesLse | kUnequalHeadDims | kForwardDeterministic |
+                           kEmptyRowsDefined | kNonPositiveScale | kBatchInvariant;
+    return description;
+  };
+  candidate.forward = [forward](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                                const TensorView& out, const TensorView* lse, void*) {
+    assert_that(lse != nullptr, "specimen_flash writes lse and is always asked for it");
+    forward(problem, q, k, v, out, *lse);
+    return Status::kOk;
+  };
+  return candidate;
+}
+
+Mutant mutant_of(const MutantFacts& facts, const Candidate& specimen, Candidate candidate) {
+  candidate.name = "mutant:" + facts.name;
+  return {facts.name, facts.imitates, facts.source, facts.ends_in_error, specimen, candidate};
+}
+
+Mutant composed_ring(const MutantFacts& facts, RingForward forward, const RingParts& parts) {
+  const std::string step_name = facts.specimen.substr(facts.specimen.find(':') + 1);
+  const LocalStep step = step_name == "double" ? double_step() : named(gpu_local_steps(), step_name);
+  const RingComposition composition{facts.specimen, step, 0, forward, parts, threads_launcher(kDeadline)};
+  return mutant_of(facts, named(distributed_candidates(), facts.specimen), ring_candidate(composition));
+}
+
+}  // namespace
+
+Candidate specimen_flash() { return specimen_flash_of("specimen_flash", specimen_flash_forward); }
+
+Mutant kernel_mutant(const MutantFacts& facts, FlashKernel* edited) {
+  const Candidate specimen = named(gpu_candidates(), facts.specimen);
+  Candidate candidate = specimen;
+  candidate.forward = [edited](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                               const TensorView& out, const TensorView* lse, void*) {
+    const Band band = band_of(problem.mask, problem.seqlen_q, problem.seqlen_kv);
+    edited(make_flash_params(q, k, v, out, lse, band, problem.softmax_scale), nullptr);
+    return Status::kOk;
+  };
+  return mutant_of(facts, specimen, candidate);
+}
+
+Mutant flash_mutant(const MutantFacts& facts, decltype(&specimen_flash_forward) edited) {
+  return mutant_of(facts, specimen_flash(), specimen_flash_of(facts.name, edited));
+}
+
+Mutant ring_mutant(const MutantFacts& facts, RingForward edited) { return composed_ring(facts, edited, {}); }
+
+Mutant plan_mutant(const MutantFacts& facts, RingPlan edited) {
+  return composed_ring(facts, ring_forward, {.plan = edited});
+}
+
+Mutant merge_mutant(const MutantFacts& facts, Merge edited) {
+  return composed_ring(facts, ring_forward, {.merge = edited});
+}
+
+}  // namespace ringproof

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+
+#include "distributed/ring_candidate.h"
+#include "gpu/flash_params.h"
+#include "property_tests/mutants/mutants.h"
+#include "property_tests/mutants/specimen_flash.h"
+
+/// From an edited function to a Mutant: the candidate of the specimen with that one function in its place.
+/// Called by the registry that mutate.py writes.
+namespace ringproof {
+
+/// What a .mutant file says at its head.
+struct MutantFacts {
+  std::string name, imitates, source, specimen;
+  bool ends_in_error;
+};
+
+using FlashKernel = void(const FlashParams&, void* stream);
+
+/// An edited gpu/flash_forward_fp32.cuh. Specimen `flash_forward_fp32`.
+Mutant kernel_mutant(const MutantFacts& facts, FlashKernel* edited);
+
+/// An edited specimen_flash.cpp. Specimen `specimen_flash`.
+Mutant flash_mutant(const MutantFacts& facts, decltype(&specimen_flash_forward) edited);
+
+/// An edited distributed/ring.cpp, ring_plan.cpp or merge.cpp. Specimen `ring:double` or
+/// `ring:flash_forward_fp32`.
+Mutant ring_mutant(const MutantFacts& facts, RingForward edited);
+Mutant plan_mutant(const MutantFacts& facts, RingPlan edited);
+Mutant merge_mutant(const MutantFacts& facts, Merge edited);
+
+}  // namespace ringproof

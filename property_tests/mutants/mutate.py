@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Makes the mutants: copies of this tree's sources with one edit each, in namespaces of their own.
+
+A mutant is a file NAME.mutant and a line NAME in list.txt. The file opens with `key: value` lines
+(source, specimen, imitates, and `ends: error` for one that is detected as a failed call), then the
+text to find after a line `find:` and what stands there instead after a line `replace:`, both
+without the last line break, so that a find may be part of a line.
+
+Method: all mutants of one source go into one file, each copy inside namespace mutant_NAME, so that
+headers are read once and all copies link beside the original. registry.cpp names every edited
+function. The edit is textual and must be possible in exactly one place: a mutant whose source has
+moved on fails the build instead of becoming a correct kernel.
+Needs Python 3.10 and nothing else.
+"""
+import argparse
+import pathlib
+import re
+import sys
+from typing import NamedTuple
+
+
+class Kind(NamedTuple):
+    """How copies of one source are told apart, and how a mutant is made of one."""
+
+    unit: str  # the file of all copies
+    function: str  # the edited function, found in the mutant's namespace
+    function_type: str
+    compose: str  # the function of compose.h
+    entry: str = ""  # stands behind each copy
+
+
+KERNEL_ENTRY = """namespace ringproof::{space} {{
+void flash_forward_fp32(const FlashParams& params, void* stream) {{
+  launch_flash_forward_fp32(params, stream);
+}}
+}}  // namespace ringproof::{space}
+"""
+KINDS = {
+    "gpu/flash_forward_fp32.cuh": Kind("mutants_of_kernel.cpp", "flash_forward_fp32", "FlashKernel",
+                                       "kernel_mutant", KERNEL_ENTRY),
+    "property_tests/mutants/specimen_flash.cpp": Kind(
+        "mutants_of_specimen_flash.cpp", "specimen_flash_forward",
+        "decltype(specimen_flash_forward)", "flash_mutant"),
+    "distributed/ring.cpp": Kind("mutants_of_ring.cpp", "ring_forward", "decltype(ring_forward)",
+                                 "ring_mutant"),
+    "distributed/ring_plan.cpp": Kind("mutants_of_ring_plan.cpp", "ring_step",
+                                      "decltype(ring_step)", "plan_mutant"),
+    "distributed/merge.cpp": Kind("mutants_of_merge.cpp", "merge_partial",
+                                  "decltype(merge_partial)", "merge_mutant"),
+}
+NAMESPACE = "namespace ringproof {"
+REGISTRY = "registry.cpp"
+
+
+class Mutant(NamedTuple):
+    name: str
+    source: str
+    specimen: str
+    imitates: str
+    ends_in_error: bool
+    find: str
+    replace: str
+
+    @property
+    def space(self):
+        return "mutant_" + self.name
+
+
+def parse(name, text):
+    """The mutant of a .mutant file's text. Raises ValueError saying what is wrong with it."""
+    match = re.fullmatch(r"(.*?\n)find:\n(.*?)\nreplace:\n(.*?)\n?", text, re.S)
+    if match is None:
+        raise ValueError(f"{name}.mutant: want header lines, 'find:', text, 'replace:', text")
+    head = dict(re.findall(r"^(\w+): (.+)$", match[1], re.M))
+    for key in ("source", "specimen", "imitates"):
+        if key not in head:
+            raise ValueError(f"{name}.mutant: the header line '{key}:' is missing")
+    unknown = sorted(head.keys() - {"source", "specimen", "imitates", "ends"})
+    if unknown or head.get("ends", "error") != "error":
+        raise ValueError(f"{name}.mutant: unknown header line {unknown or 'ends'}")
+    if head["source"] not in KINDS:
+        raise ValueError(f"{name}.mutant: no mutants are made of {head['source']}")
+    return Mutant(name, head["source"], head["specimen"], head["imitates"], "ends" in head,
+                  match[2], match[3])
+
+
+def apply(mutant, original):
+    """The source with the one edit. Raises ValueError unless it fits in exactly one place."""
+    count = original.count(mutant.find)
+    if count != 1:
+        raise ValueError(f"{mutant.name}.mutant: its text occurs {count} times in {mutant.source}, "
+                         "want 1; write the edit anew for what the source has become")
+    if mutant.find == mutant.replace:
+        raise ValueError(f"{mutant.name}.mutant: the edit changes nothing")
+    return original.replace(mutant.find, mutant.replace)
+
+
+def moved(mutant, edited):
+    """The edited copy inside the mutant's namespace, without the guard of a header."""
+    edited = edited.replace("#pragma once\n", "")
+    if "SIMT_BACKEND" not in edited:
+        if edited.count(NAMESPACE) != 1:
+            raise ValueError(f"{mutant.source}: want '{NAMESPACE}' exactly once")
+        return edited.replace(NAMESPACE, f"namespace ringproof::{mutant.space} {{")
+    return f"#undef SIMT_BACKEND\n#define SIMT_BACKEND {mutant.space}\n{edited}"
+
+
+def unit_of(kind, mutants, original):
+    copies = [moved(mutant, apply(mutant, original)) + kind.entry.format(space=mutant.space)
+              for mutant in mutants]
+    return "\n".join(["// Written by mutate.py.\n", *copies])
+
+
+def quoted(text):
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def registry_of(mutants):
+    lines = ["// Written by mutate.py.\n", '#include "property_tests/mutants/compose.h"\n',
+             "namespace ringproof {"]
+    for mutant in mutants:
+        kind = KINDS[mutant.source]
+        lines.append(f"namespace {mutant.space} {{ extern {kind.function_type} {kind.function}; }}")
+    lines.append("\nstd::vector<Mutant> mutants() {\n  return {")
+    for mutant in mutants:
+        kind = KINDS[mutant.source]
+        facts = ", ".join([quoted(mutant.name), quoted(mutant.imitates), quoted(mutant.source),
+                           quoted(mutant.specimen), str(mutant.ends_in_error).lower()])
+        lines.append(f"      {kind.compose}({{{facts}}}, {mutant.space}::{kind.function}),")
+    lines.append("  };\n}\n\n}  // namespace ringproof\n")
+    return "\n".join(lines)
+
+
+def read_mutants(folder):
+    """The mutants of list.txt. Raises ValueError when list and folder do not agree."""
+    lines = (folder / "list.txt").read_text().splitlines()
+    names = [line for line in lines if line and not line.startswith("#")]
+    files = {path.stem for path in folder.glob("*.mutant")}
+    if set(names) != files or len(names) != len(files):
+        odd = sorted(set(names) ^ files) or "a name that stands twice"
+        raise ValueError(f"list.txt and the .mutant files do not agree: {odd}")
+    return [parse(name, (folder / f"{name}.mutant").read_text()) for name in names]
+
+
+def write_if_new(path, text):
+    """Leaves an unchanged file alone, so that nothing is compiled again for it."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--root", type=pathlib.Path, required=True, help="the source tree")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="where the copies go")
+    arguments = parser.parse_args()
+    try:
+        mutants = read_mutants(arguments.root / "property_tests/mutants")
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        for source, kind in KINDS.items():
+            of_source = [mutant for mutant in mutants if mutant.source == source]
+            unit = unit_of(kind, of_source, (arguments.root / source).read_text())
+            write_if_new(arguments.out / kind.unit, unit)
+        write_if_new(arguments.out / REGISTRY, registry_of(mutants))
+    except ValueError as error:
+        sys.exit(f"mutate.py: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+// A property that nothing breaks shows nothing: each is broken here by a mutant, and holds for that mutant's
+// specimen on the same Case. And what is drawn when one fails: the simplest Case, with the command that runs it
+// again.
+
+#include "property_tests/properties.h"
+
+#include <gtest/gtest-spi.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "distributed/candidates.h"
+#include "property_tests/candidates.h"
+#include "property_tests/expect.h"
+#include "property_tests/mutants/mutants.h"
+
+namespace ringproof {
+namespace {
+
+Mutant mutant_named(const std::string& name) {
+  for (const Mutant& mutant : mutants()) {
+    if (mutant.name == name) return mutant;
+  }
+  ADD_FAILURE() << "there is no mutant " << name;
+  return {};
+}
+
+using PropertyOfCandidate = std::function<std::string(const Candidate&, const Case&)>;
+
+void expect_broken_by(const std::string& name, const PropertyOfCandidate& property, const std::string& line) {
+  const Mutant mutant = mutant_named(name);
+  const Case c = parse_case(line);
+  EXPECT_NE(property(mutant.candidate, c), "") << name;
+  EXPECT_EQ(property(mutant.specimen, c), "") << mutant.specimen.name;
+}
+
+TEST(EveryProperty, AcceptanceIsBrokenByAWrongScale) {
+  expect_broken_by("scale_nine_tenths", is_accepted,
+                   "fwd/bf16/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+}
+
+TEST(EveryProperty, ConvexityIsBrokenByAKeyReadAsZero) {
+  expect_broken_by("last_key_read_as_zero", rows_are_convex_combinations,
+                   "fwd/fp32/b1.hq2.hkv2.sq9.skv20.dqk16.dv8/full/scale0.25/head_coded:1/bhsd/single");
+}
+
+TEST(EveryProperty, ConstantVIsBrokenByARowSumThatCountsAKeyTwice) {
+  expect_broken_by("key_of_maximum_counted_twice", constant_values_are_returned,
+                   "fwd/fp16/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+}
+
+TEST(EveryProperty, IgnoranceOfTheFutureIsBrokenByAnEdgeOneKeyTooFar) {
+  expect_broken_by("causal_edge_one_too_far", hidden_keys_change_nothing,
+                   "fwd/fp32/b1.hq1.hkv1.sq20.skv20.dqk16.dv8/causal_top_left/scale0.25/gauss:1/bhsd/single");
+}
+
+TEST(EveryProperty, TheOrderOfKeysIsBrokenByADroppedLastKey) {
+  expect_broken_by("last_key_dropped", key_order_changes_nothing,
+                   "fwd/bf16/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+}
+
+TEST(EveryProperty, GroupedHeadsAreBrokenByAnInterleavedMap) {
+  expect_broken_by("group_map_interleaved", grouped_heads_equal_repeated_heads,
+                   "fwd/fp32/b1.hq4.hkv2.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+}
+
+TEST(EveryProperty, TheTopologyIsBrokenByADroppedHop) {
+  expect_broken_by("hop_dropped_on_last_rank", topology_changes_nothing,
+                   "fwd/fp32/b1.hq1.hkv1.sq20.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/striped3");
+}
+
+TEST(EveryProperty, OneRankIsBrokenByARunningLseThatStartsAtZero) {
+  const Candidate single = built_in("ring:double");
+  expect_broken_by(
+      "running_lse_starts_at_zero",
+      [&](const Candidate& ring, const Case& c) { return one_rank_equals_single(ring, single, c); },
+      "fwd/fp32/b1.hq1.hkv1.sq9.skv9.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+}
+
+TEST(EveryProperty, AnySplitIsBrokenByAMergeThatForgetsTheOtherSide) {
+  const auto forget = [](const TensorView&, const TensorView&, const TensorView&, const TensorView&) {};
+  const Case c = parse_case("fwd/fp32/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+  EXPECT_NE(is_accepted(split_candidate(double_step(), forget, 2), c), "");
+  EXPECT_EQ(is_accepted(split_candidate(double_step(), merge_partial, 2), c), "");
+}
+
+TEST(AFailedProperty, ShowsTheSimplestCaseAndHowToRunItAgain) {
+  const auto expect_short_only = [] {
+    expect_property(space_of(built_in("ring:double")), 200,
+                    [](const Case& c) { return c.problem.seqlen_kv < 7 ? std::string() : std::string("is long"); });
+  };
+  EXPECT_NONFATAL_FAILURE(expect_short_only(), "again: RINGPROOF_CASE='fwd/");
+  EXPECT_NONFATAL_FAILURE(expect_short_only(), "b1.hq1.hkv1.sq1.skv7.dqk1.dv1/full/");
+}
+
+TEST(AFailedProperty, MayBeOneThatThrows) {
+  const auto expect_no_throw = [] {
+    const rc::Gen<Case> cases = cases_of(space_of(built_in("ring:double")));
+    expect_property(cases, 1, [](const Case&) -> std::string { throw std::runtime_error("nothing to see"); });
+  };
+  EXPECT_NONFATAL_FAILURE(expect_no_throw(), "ended with an exception: nothing to see");
+}
+
+TEST(DrawnCases, MeetEveryMaskDtypeRecipeAndTopology) {
+  const CaseSpace space = space_of(built_in("ring:double"));
+  std::set<MaskKind> masks;
+  std::set<Dtype> dtypes;
+  std::set<RecipeKind> recipes;
+  std::set<std::string> topologies;
+  std::int64_t count_empty = 0;
+  expect_property(space, 2000, [&](const Case& c) {
+    masks.insert(c.problem.mask.kind);
+    dtypes.insert(c.problem.dtype);
+    recipes.insert(c.inputs.kind);
+    topologies.insert(to_string(c.problem.topology));
+    count_empty += c.problem.seqlen_kv == 0;
+    return lies_in(space, c) ? std::string() : std::string("lies outside its space");
+  });
+  EXPECT_EQ(masks.size(), 4u);
+  EXPECT_EQ(dtypes.size(), 4u);
+  EXPECT_EQ(recipes.size(), 8u);
+  EXPECT_EQ(topologies.size(), 22u);
+  EXPECT_NE(count_empty, 0);
+}
+
+}  // namespace
+}  // namespace ringproof
