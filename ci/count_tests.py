@@ -1,29 +1,37 @@
-"""Prints the closing line of ci/test.sh, 'N passed, N failed, N skipped', from CTest's JUnit file.
+"""Prints what did not run and why, then the closing line of ci/test.sh: 'N passed, N failed, N skipped'.
 
-Exit code 1 when a test failed or none ran.
+Reads CTest's JUnit file. Exit code 1 when a test failed or none passed.
 """
 
+from __future__ import annotations
+
+import re
 import sys
 import xml.etree.ElementTree as ElementTree
 
 
-def count(path: str) -> tuple[int, int, int]:
-    passed = failed = skipped = 0
-    for case in ElementTree.parse(path).getroot().iter("testcase"):
-        status = case.get("status")
-        if status == "run" and case.find("failure") is None:
-            passed += 1
-        elif status in ("notrun", "disabled") or case.find("skipped") is not None:
-            skipped += 1
-        else:
-            failed += 1
-    return passed, failed, skipped
+def outcome(case: ElementTree.Element) -> str:
+    if case.get("status") == "run" and case.find("failure") is None:
+        return "passed"
+    if case.find("skipped") is not None or case.get("status") in ("notrun", "disabled"):
+        return "skipped"
+    return "failed"
+
+
+def reason(case: ElementTree.Element) -> str:
+    """What the test itself said: 'not run: no CUDA device ...'."""
+    said = re.search(r"not run: .*", case.findtext("system-out") or "")
+    return said.group() if said else "not run: it gave no reason"
 
 
 def main() -> int:
-    passed, failed, skipped = count(sys.argv[1])
-    print(f"{passed} passed, {failed} failed, {skipped} skipped")
-    return 1 if failed or not passed else 0
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    for case in ElementTree.parse(sys.argv[1]).getroot().iter("testcase"):
+        counts[outcome(case)] += 1
+        if outcome(case) == "skipped":
+            print(f"{case.get('name')}: {reason(case)}")
+    print(", ".join(f"{count} {name}" for name, count in counts.items()))
+    return 1 if counts["failed"] or not counts["passed"] else 0
 
 
 if __name__ == "__main__":

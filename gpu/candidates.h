@@ -7,8 +7,9 @@
 
 namespace ringproof {
 
-/// The kernels of this folder as candidates: `flash_forward_fp32`, run by the host runtime, and `flash_forward_fp32:cuda`,
-/// the same source on CUDA device 0 (its not_run_reason says so where there is none, or no CUDA in the build).
+/// The kernels of this folder as candidates: `flash_forward_fp32`, run by the host runtime, and
+/// `flash_forward_fp32:cuda`, the same source on CUDA device 0 (its not_run_reason says so where there is none, or no
+/// CUDA in the build).
 /// Both take tensors in host memory; the `stream` argument is not read.
 std::vector<Candidate> gpu_candidates();
 

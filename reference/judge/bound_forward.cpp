@@ -1,0 +1,256 @@
+// The deterministic bound of the forward pass (design: numerics.md sections 2-5 and its corrections).
+//
+// Notation: u unit roundoff of the accumulators, a = |scale|, d = head_dim_qk, n visible keys, D_j = |q|.|k_j|,
+// gap_j = M - S_j, e the declared error of one exponential, T the rescale events that carry an error, u_P and
+// omega_P the relative and absolute rounding of P's cast. What a kernel computes as weights is w_j (1 + a_j), the
+// same in numerator and denominator, with
+//
+//   |a_j| <= A_j = exp(eta_j) (1 + e)^(T+1) - 1
+//   eta_j = a Gamma_(d+1) D_j + u (5 gap_j + 2 max(|S_j|, |M|)) + second order                            (E1)
+//
+// 5 gap: two for the constant scale log2 e, one for the fused multiply-add, two for the telescoped rescale
+// arguments. 2 max: the rounded product m c and the subtraction in the rescale. Numerator-only errors are B,
+// denominator-only C:
+//
+//   B = (1 + u_P)(1 + u_in)(1 + Gamma_n)(1 + 2u)^T - 1,      C = (1 + gamma_n)(1 + 2u)^T - 1
+//   G = exp(-sum p eta) (1 - e)^(T+1) <= sum p (1 + a), always positive (Jensen)
+//
+//   pre = [ sqrt(sum p A^2) sqrt(sum p (v - O)^2) + B sum p (1 + A)|v| + (omega_P + 2^-126) p_max sum |v| ]
+//         / ((1 - C) G)  +  C / (1 - C) |O|  +  what is lost below the normal range                   (F1, F2)
+//   out = pre' + 3u (|O| + pre') + half_ulp((1 + 3u)(|O| + pre')),   pre' = pre and the merges' errors    (F3)
+//   lse = max(ln(1 + sum p A), -ln G) + C / (1 - C) + u (2|M| + 2|L| + 2|L - M| + 8) + merges + half_ulp  (L1)
+//
+// Merging m partials (R1): every weight exp(lse_b - lse) is wrong by 4u + e + 3 u_L, u_L = u (|L| + |M| + 20) + e,
+// not common to numerator and denominator, so it multiplies sum p |v|; rounding partials adds u_part once.
+//
+// Second order: a kernel rounds at the gaps and the maximum of its own scores, which lie within a Gamma D of the
+// exact ones. That is 1e-7 of the bound in fp32 and a good part of it with accumulators of 8 bits.
+//
+// Statistics hold sums over keys, not the keys, so that one oracle pass serves every Arithmetic. Three steps make
+// bounds of them: max(|S|, |M|) <= |M| + gap, so that eta <= x D + y gap + z; exp(t) - 1 <= t exp(t_max) for
+// t <= t_max; and Minkowski for sqrt(sum p (x D + y gap + z)^2). They cost a few per cent.
+
+#include "reference/judge/bound_forward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "reference/judge/bound_oracle.h"
+#include "reference/judge/bound_walsh.h"
+#include "reference/judge/gamma.h"
+#include "reference/oracle/rises.h"
+
+namespace ringproof {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kFlush = 0x1p-126;  // inputs and outputs below may be flushed by fp32 arithmetic on GPUs
+
+double unit(Dtype dtype) { return format_facts(dtype).unit_roundoff; }
+bool is_narrower(Dtype one, Dtype other) { return format_facts(one).precision < format_facts(other).precision; }
+bool may_flush(const Arithmetic& a) { return a.accumulator_dtype != Dtype::kF64; }
+// What one operation may lose where its result is subnormal: all of it.
+double lost(const Arithmetic& a) { return std::ldexp(1.0, format_facts(a.accumulator_dtype).exponent_min); }
+// TF32 operands may be truncated rather than rounded: twice the unit roundoff.
+double unit_of_cast(Dtype dtype) { return (dtype == Dtype::kTf32 ? 2 : 1) * unit(dtype); }
+double subnormal_min(Dtype dtype) { return format_facts(dtype).subnormal_min; }
+
+struct OperandErrors {
+  double relative, absolute;
+};
+
+// What rounding the inputs to the operand dtype does to each of them.
+OperandErrors operand_errors(const Problem& problem, const Arithmetic& a) {
+  const double flushed = may_flush(a) ? kFlush : 0;
+  if (!is_narrower(a.operand_dtype, problem.dtype)) return {0, flushed};
+  return {2 * unit(a.operand_dtype), std::max(flushed, subnormal_min(a.operand_dtype))};
+}
+
+// eta_j <= per_d D_j + per_gap gap_j + constant; a computed score lies within `apart` of the exact one.
+struct ScoreErrors {
+  double per_d, per_gap, constant, apart;
+};
+
+ScoreErrors score_errors(const Problem& problem, const Arithmetic& a, const RowScalars& row) {
+  const double u = unit(a.accumulator_dtype), scale = std::fabs(problem.softmax_scale);
+  const double d = static_cast<double>(problem.head_dim_qk);
+  const OperandErrors in = operand_errors(problem, a);
+  const bool rounded = is_narrower(a.score_dtype, a.accumulator_dtype);
+  const double u_s = rounded ? unit(a.score_dtype) : 0;
+  const double product = (1 + gamma_accumulator(a, d + 1)) * (1 + in.relative) * (1 + in.relative) - 1;
+  const double underflow = scale * ((1 + in.relative) * in.absolute * row.abs_sum_max + d * in.absolute * in.absolute +
+                                    2 * (d + 1) * lost(a)) +
+                           4 * lost(a) + (rounded ? subnormal_min(a.score_dtype) : 0);
+  // gamma_7 and gamma_2 instead of 7 u and 2 u: roundings of one exponent multiply.
+  const double per_gap = gamma_nearest(7, u) + u_s, per_maximum = gamma_nearest(2, u) + u_s;
+  // The gap and the maximum that a kernel rounds are those of its own scores, which lie this far from the exact ones.
+  const double apart = scale * product * row.d_max + underflow;
+  const double constant = underflow + per_maximum * (std::fabs(row.score_max) + apart) + 2 * per_gap * apart;
+  return {scale * product, per_gap, constant, apart};
+}
+
+// T: rescales whose factor is not exactly 1.
+double rescale_events(const Problem& problem, const Arithmetic& a, const RowScalars& row) {
+  const auto n = static_cast<double>(row.visible_count);
+  const double tiles = std::ceil(n / static_cast<double>(std::max<std::int64_t>(a.tile_kv, 1)));
+  // The oracle counts what this much error in a score may reorder; declarations with more reorder more.
+  const double score_error = row.d_max > 0 ? score_errors(problem, a, row).apart : 0;
+  const bool counted = a.key_order == KeyOrder::kMonotone && !is_narrower(a.score_dtype, Dtype::kF32) &&
+                       2 * score_error <= near_tie(problem.head_dim_qk, problem.softmax_scale, row.d_max);
+  if (!counted) return tiles;
+  return std::min(tiles, static_cast<double>(a.merges > 0 ? row.rises_any_split : row.rises));
+}
+
+struct CastErrors {
+  double relative, absolute;
+};
+
+CastErrors p_cast(const Arithmetic& a) {
+  // An exponential is fp32 or wider; narrower accumulators do not narrow it.
+  const Dtype of_exp = is_narrower(a.accumulator_dtype, Dtype::kF32) ? Dtype::kF32 : a.accumulator_dtype;
+  if (!is_narrower(a.p_dtype, of_exp)) return {0, 0};
+  return {unit_of_cast(a.p_dtype), subnormal_min(a.p_dtype) / 2 / a.p_scale};
+}
+
+// Partial lse stay fp32 even beside partial O of 16 bits; merges run in the wider of both.
+double merge_unit(const Arithmetic& a) {
+  const Dtype lse = a.partial_dtype == Dtype::kF64 ? Dtype::kF64 : Dtype::kF32;
+  return std::max(unit(a.accumulator_dtype), unit(lse));
+}
+
+// Roundings on the way of one term into its sum: the chain of additions and the product before them.
+double depth_of(const Arithmetic& a, double n) {
+  return a.accumulation_depth > 0 ? std::min(n, static_cast<double>(a.accumulation_depth) + 1) : n;
+}
+
+// Where an infinite factor meets a zero, nothing is promised: +inf, never NaN.
+double promise(double bound) { return std::isfinite(bound) ? bound : kInfinity; }
+
+double bound_element(const Arithmetic& a, Dtype out, const RowErrors& e, const RowStatistics& s, std::size_t at,
+                     double want) {
+  const double magnitude = std::fabs(want);
+  // The variance is centred on the oracle's O, which is rounded.
+  const double spread = std::sqrt(s.p_variance[at]) + 0x1p-51 * magnitude;
+  const double root_mean_square = std::hypot(spread, want);  // sqrt(sum p v^2)
+  const double weighted = std::min((1 + e.weight_max) * s.p_abs_v[at], s.p_abs_v[at] + e.weight_rms * root_mean_square);
+  const double numerator = e.weight_rms * spread + e.numerator * weighted + e.underflow * s.sum_abs_v[at];
+  const double before =
+      numerator / ((1 - e.denominator) * e.weight_sum_min) + e.denominator / (1 - e.denominator) * magnitude;
+  const double merged =
+      before * (1 + e.merge_weight) + e.merge_weight * s.p_abs_v[at] + e.lerp * s.max_abs_v[at] + e.absolute;
+  return round_out(a, out, magnitude, merged);
+}
+
+double bound_row_lse(const Problem& problem, const Arithmetic& a, const RowErrors& e, const RowScalars& row) {
+  const double u = unit(a.accumulator_dtype);
+  const double maximum = std::fabs(row.score_max) + score_errors(problem, a, row).apart;
+  const double magnitude = std::fabs(row.lse);
+  const double weights = std::max(std::log1p(e.weight_mean), -std::log(e.weight_sum_min));
+  const double last_steps = u * (2 * maximum + 2 * magnitude + 2 * std::fabs(row.lse - row.score_max) + 8);
+  const double before = weights + e.denominator / (1 - e.denominator) + last_steps + e.lse_merge;
+  return before + half_ulp(dtype_of_lse(problem.dtype), magnitude + before);
+}
+
+}  // namespace
+
+std::int64_t merges_of_row(const Problem& problem, const Arithmetic& arithmetic) {
+  return arithmetic.merges + merges_of(problem.topology);
+}
+
+double rounding_up(std::int64_t terms) { return 1 + 0x1p-40 + static_cast<double>(terms) * 0x1p-51; }
+
+double round_out(const Arithmetic& arithmetic, Dtype out, double want, double before) {
+  const double reach = want + before;
+  const double flushed = may_flush(arithmetic) && format_facts(out).exponent_min <= -126 && before > 0 ? kFlush : 0;
+  const double divided = 3 * unit(arithmetic.accumulator_dtype) * reach + flushed;
+  return before + divided + half_ulp(out, reach + divided);
+}
+
+MergeErrors merge_errors(const Arithmetic& a, std::int64_t merges, const RowScalars& row) {
+  if (merges == 0) return {0, 0, 0};
+  const auto m = static_cast<double>(merges);
+  const double u = merge_unit(a);
+  const double magnitude = std::fabs(row.lse), maximum = std::fabs(row.score_max);
+  double lse = u * (magnitude + maximum + 20);
+  // The merged lse is a sum of exponentials, and an error of it stays in every later weight.
+  lse += a.exp_error_relative;
+  // lse -= log sigmoid(lse - lse_b) rounds at the magnitude of a partial lse: between the least score and L.
+  if (a.merge_is_lerp) lse += 2 * u * std::max(magnitude, std::fabs(row.score_max - row.gap_max));
+  const double weight = std::expm1(m * std::log1p(4 * u + a.exp_error_relative + 3 * lse));
+  const double u_part = unit(a.partial_dtype);
+  // out -= sigmoid(lse_b - lse) (out - out_b) rounds at the magnitude of a partial whose weight may be
+  // nothing.
+  const double lerp = a.merge_is_lerp ? 4 * m * u : 0;
+  return {weight + u_part * (1 + weight), lerp, m * lse};
+}
+
+RowErrors row_errors(const Problem& problem, const Arithmetic& a, const RowScalars& row) {
+  const double u = unit(a.accumulator_dtype), n = static_cast<double>(row.visible_count);
+  const double events = rescale_events(problem, a, row);
+  const double exponentials = (events + 1) * std::log1p(a.exp_error_relative);
+  const CastErrors cast = p_cast(a);
+  const double cast_in_l = a.l_sums_cast_p ? cast.relative : 0;
+  const ScoreErrors eta = score_errors(problem, a, row);
+  const double constant = eta.constant + exponentials + std::log1p(cast_in_l);
+  const double up = rounding_up(row.visible_count);
+  const double largest = eta.per_d * row.d_max + eta.per_gap * row.gap_max + constant;
+  const double stretch = std::exp(largest) * up;  // exp(t) - 1 <= t exp(largest)
+  RowErrors e{};
+  e.weight_rms =
+      stretch * (eta.per_d * std::sqrt(row.mean_d_squared) + eta.per_gap * std::sqrt(row.mean_gap_squared) + constant);
+  e.weight_mean = stretch * (eta.per_d * row.mean_d + eta.per_gap * row.mean_gap + constant);
+  e.weight_max = std::expm1(largest * up);
+  const double eta_mean = (eta.per_d * row.mean_d + eta.per_gap * row.mean_gap + eta.constant) * up;
+  e.weight_sum_min = std::exp(-eta_mean + (events + 1) * std::log1p(-a.exp_error_relative) + std::log1p(-cast_in_l));
+  const double depth = depth_of(a, n);
+  const OperandErrors in = operand_errors(problem, a);
+  const double cast_in_numerator = a.l_sums_cast_p ? 0 : cast.relative;
+  const double normalised = a.p_is_normalised ? 2 * u : 0;
+  e.numerator = (1 + cast_in_numerator) * (1 + in.relative) * (1 + gamma_accumulator(a, depth)) *
+                    std::exp(events * std::log1p(2 * u)) * (1 + normalised) -
+                1;
+  e.denominator = (1 + gamma_nearest(depth, u)) * std::exp(events * std::log1p(2 * u)) - 1;
+  // Weights that vanish, and those that the cast makes vanish where l sums them, against a sum of at least G.
+  const double lost_in_l = lost(a) + (a.l_sums_cast_p ? cast.absolute : 0);
+  e.denominator += n * lost_in_l * row.p_max / e.weight_sum_min;
+  if (!(e.denominator < 1)) e.denominator = kInfinity;
+  e.underflow = cast.absolute * (a.p_is_normalised ? 1 : row.p_max) + lost(a) * row.p_max;
+  // Products and partial sums below the normal range, v flushed or rounded to a subnormal, in units of O.
+  e.absolute = 2 * (n + events) * lost(a) * row.p_max + in.absolute;
+  e.absolute /= (1 - e.denominator) * e.weight_sum_min;
+  const std::int64_t merges = merges_of_row(problem, a);
+  const MergeErrors merge = merge_errors(a, merges, row);
+  e.merge_weight = merge.weight;
+  e.lse_merge = merge.lse;
+  e.lerp = merge.lerp;
+  if (merges > 0) e.absolute += subnormal_min(a.partial_dtype);  // partial weights sum to 1
+  return e;
+}
+
+Bounds bound_forward(const Case& c, const Arithmetic& arithmetic, const ForwardAnswer& want) {
+  if (walsh_bound_holds(c, arithmetic)) return bound_walsh(c, arithmetic, want);
+  const Problem& problem = c.problem;
+  const Dtype out = dtype_of_out(problem.dtype);
+  const Bounds oracle = oracle_error(problem, want);
+  Bounds bounds{std::vector<double>(want.out.value.size()), std::vector<double>(want.lse.value.size())};
+  for (std::size_t row = 0; row < want.lse.value.size(); ++row) {
+    const RowScalars& scalars = want.statistics.rows[row];
+    if (scalars.visible_count == 0) continue;
+    const RowErrors errors = row_errors(problem, arithmetic, scalars);
+    const double up = rounding_up(scalars.visible_count);
+    const bool nothing = !(errors.denominator < 1);
+    const double bound_lse = bound_row_lse(problem, arithmetic, errors, scalars);
+    bounds.lse[row] = nothing ? kInfinity : promise(bound_lse * up + oracle.lse[row]);
+    for (std::int64_t column = 0; column < problem.head_dim_v; ++column) {
+      const std::size_t at = row * static_cast<std::size_t>(problem.head_dim_v) + static_cast<std::size_t>(column);
+      // Where all values a row sees are 0, every product and sum is exactly 0, whatever the weights.
+      if (!nothing && want.statistics.sum_abs_v[at] == 0) continue;
+      const double bound = bound_element(arithmetic, out, errors, want.statistics, at, want.out.value[at]);
+      bounds.out[at] = nothing ? kInfinity : promise(bound * up + oracle.out[at]);
+    }
+  }
+  return bounds;
+}
+
+}  // namespace ringproof

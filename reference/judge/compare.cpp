@@ -1,0 +1,155 @@
+// Error against bound, element by element. Everything is written as acceptance (error <= bound), so that a
+// NaN anywhere lands outside without a special case.
+
+#include "reference/judge/compare.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace ringproof {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// The least magnitude that rounds to infinity: the largest finite number and half its ulp.
+double overflow_begins_at(Dtype format) {
+  const double largest = format_facts(format).finite_max;
+  return largest + half_ulp(format, largest);
+}
+
+double error_of(Dtype format, double want, double tail, double got, double bound) {
+  if (want == got && tail == 0) return 0;
+  const bool may_overflow = std::isinf(got) && std::signbit(got) == std::signbit(want) && std::isfinite(want) &&
+                            overflow_begins_at(format) <= std::fabs(want) + bound;
+  if (may_overflow) return 0;
+  return std::fabs((got - want) - tail);
+}
+
+std::array<std::int64_t, 4> index_of(const Shape& shape, std::int64_t linear) {
+  return {linear / (shape[1] * shape[2] * shape[3]), linear / (shape[2] * shape[3]) % shape[1],
+          linear / shape[3] % shape[2], linear % shape[3]};
+}
+
+// A bound beyond every visible value promises nothing, unless it is only the rounding of numbers near zero.
+bool promises_something(double bound, double largest_value, Dtype format) {
+  const double least_normal = std::ldexp(1.0, format_facts(format).exponent_min);
+  return std::max(largest_value, least_normal) >= bound;
+}
+
+TensorEvidence compare_out(const Reference& reference, const Bounds& bounds, const Got& got) {
+  TensorEvidence facts{"out"};
+  const TensorView out = got.out.view();
+  const WideValues& want = reference.want.out;
+  for (std::size_t at = 0; at < want.value.size(); ++at) {
+    const auto index = index_of(out.shape, static_cast<std::int64_t>(at));
+    const double value = out.load(index[0], index[1], index[2], index[3]);
+    const bool promised = promises_something(bounds.out[at], reference.want.statistics.max_abs_v[at], out.dtype);
+    if (!promised && !std::isnan(value)) {  // a NaN is outside whatever the bound
+      ++facts.count;
+      ++facts.count_not_judged;
+      continue;
+    }
+    judge_element(facts, out.dtype, index, want.value[at], want.tail_at(at), value, bounds.out[at]);
+  }
+  return facts;
+}
+
+TensorEvidence compare_lse(const Reference& reference, const Bounds& bounds, const Got& got) {
+  TensorEvidence facts{"lse"};
+  const TensorView lse = got.lse.view();
+  const WideValues& want = reference.want.lse;
+  for (std::size_t at = 0; at < want.value.size(); ++at) {
+    const auto index = index_of(lse.shape, static_cast<std::int64_t>(at));
+    const double value = lse.load(index[0], index[1], index[2], 0);
+    if (!std::isfinite(bounds.lse[at]) && !std::isnan(value)) {
+      ++facts.count;
+      ++facts.count_not_judged;
+      continue;
+    }
+    judge_element(facts, lse.dtype, index, want.value[at], want.tail_at(at), value, bounds.lse[at]);
+  }
+  return facts;
+}
+
+// Rows whose answer is one key's value, exactly.
+TensorEvidence compare_by_value(const Reference& reference, const Arithmetic& arithmetic, const Got& got) {
+  TensorEvidence facts{"out by value"};
+  const Problem& problem = reference.c.problem;
+  const bool one_hot = reference.c.inputs.kind == RecipeKind::kExact;
+  const TensorView out = got.out.view();
+  for (std::size_t row = 0; row < reference.want.lse.value.size(); ++row) {
+    const RowScalars& scalars = reference.want.statistics.rows[row];
+    if (scalars.visible_count == 0 || (scalars.visible_count > 1 && !one_hot)) continue;
+    // exact: all other keys together weigh at most n exp(-40), times the largest ratio of its values, 61.
+    const double slack = one_hot ? 61 * static_cast<double>(scalars.visible_count) * std::exp(-40.0) : 0;
+    if (!returns_single_key_by_value(problem, arithmetic, scalars, slack)) continue;
+    for (std::int64_t column = 0; column < problem.head_dim_v; ++column) {
+      const auto at = static_cast<std::int64_t>(row) * problem.head_dim_v + column;
+      const double want = round_to(out.dtype, reference.want.out.value[static_cast<std::size_t>(at)]);
+      if (std::fabs(want) < 0x1p-126) continue;
+      const auto index = index_of(out.shape, at);
+      judge_element(facts, out.dtype, index, want, 0, out.load(index[0], index[1], index[2], index[3]), 0);
+    }
+  }
+  return facts;
+}
+
+}  // namespace
+
+void judge_element(TensorEvidence& facts, Dtype format, const std::array<std::int64_t, 4>& index, double want,
+                   double tail, double got, double bound) {
+  const double error = error_of(format, want, tail, got, bound);
+  const bool inside = error <= bound;
+  const double ratio = error <= 0 ? 0 : error / bound;
+  const double used = std::isnan(ratio) ? kInfinity : ratio;
+  if (facts.count == facts.count_not_judged || !(used <= facts.bound_used)) {
+    facts.worst_index = index;
+    facts.want = want;
+    facts.got = got;
+    facts.error = error;
+    facts.bound = bound;
+    facts.bound_used = used;
+  }
+  ++facts.count;
+  if (!inside) ++facts.count_outside;
+}
+
+bool returns_single_key_by_value(const Problem& problem, const Arithmetic& a, const RowScalars& row, double slack) {
+  const double limit = problem.dtype == Dtype::kBf16 ? 0x1p-9 : problem.dtype == Dtype::kF16 ? 0x1p-12 : 0;
+  const bool narrow_accumulator = format_facts(a.accumulator_dtype).precision < format_facts(Dtype::kF32).precision;
+  if (limit == 0 || problem.has_sink || narrow_accumulator || std::ldexp(1.0, std::ilogb(a.p_scale)) != a.p_scale)
+    return false;
+  const bool exact_operands = format_facts(problem.dtype).precision <= format_facts(a.operand_dtype).precision;
+  const bool exact_scores = format_facts(Dtype::kF32).precision <= format_facts(a.score_dtype).precision;
+  if (!exact_operands || !exact_scores) return false;
+  const double u = format_facts(a.accumulator_dtype).unit_roundoff;
+  const MergeErrors merge = merge_errors(a, merges_of_row(problem, a), row);
+  const double relative = 2 * u * std::fabs(row.score_max) + a.exp_error_relative + 8 * u + merge.weight + slack;
+  return relative < limit;
+}
+
+Evidence compare(const std::string& candidate, const Reference& reference, const Arithmetic& arithmetic,
+                 const Got& got) {
+  const Problem& problem = reference.c.problem;
+  Evidence evidence{candidate,
+                    to_string(reference.c),
+                    problem.dtype,
+                    problem.mask.kind,
+                    std::max(problem.head_dim_qk, problem.head_dim_v),
+                    got.status,
+                    got.reason,
+                    got.structure_faults,
+                    {},
+                    {"out by value"},
+                    got.time_ms,
+                    reference.time_ms};
+  if (got.status != CallStatus::kReturned) return evidence;
+  const Bounds bounds = bound_forward(reference.c, arithmetic, reference.want);
+  evidence.tensors.push_back(compare_out(reference, bounds, got));
+  if (got.has_lse) evidence.tensors.push_back(compare_lse(reference, bounds, got));
+  evidence.by_value = compare_by_value(reference, arithmetic, got);
+  return evidence;
+}
+
+}  // namespace ringproof

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "reference/judge/bound_forward.h"
+#include "reference/judge/run.h"
+
+namespace ringproof {
+
+/// Facts about one tensor: nothing here decides.
+struct TensorEvidence {
+  std::string name;                   ///< "out", "lse"
+  std::int64_t count = 0;             ///< elements compared
+  std::int64_t count_outside = 0;     ///< elements whose error is not <= bound
+  std::int64_t count_not_judged = 0;  ///< elements whose bound promises nothing
+  /// The worst element: the largest error / bound; the first in order among equals. Meaningless while count
+  /// is 0.
+  std::array<std::int64_t, 4> worst_index{};  ///< batch, head, row, column
+  double want = 0, got = 0, error = 0, bound = 0;
+  double bound_used = 0;  ///< error / bound at the worst element; +inf for a NaN or an error where none is allowed
+};
+
+/// What one candidate showed on one Case.
+struct Evidence {
+  std::string candidate, case_line;
+  Dtype dtype;
+  MaskKind mask;
+  std::int64_t head_dim_max;
+  CallStatus status;
+  std::string reason;                         ///< why it was not judged
+  std::vector<std::string> structure_faults;  ///< check 1: writes outside, elements unwritten, inputs modified
+  std::vector<TensorEvidence> tensors;        ///< check 2: error against derived bound
+  /// Check 2, rows that see one key, and every row of the recipe exact: out must equal v by value (-0 = 0).
+  TensorEvidence by_value;
+  double candidate_ms, reference_ms;
+};
+
+/// Holds what came back against the reference, element by element, under the bound of the declared
+/// `arithmetic` (resolved). Pure: the same arguments give the same facts.
+Evidence compare(const std::string& candidate, const Reference& reference, const Arithmetic& arithmetic,
+                 const Got& got);
+
+/// One element into the facts. `want` + `tail` is the exact answer as the oracle has it. Infinity of the
+/// right sign is right where abs(want) + bound reaches what rounds to infinity in `format`; equality comes
+/// before subtraction, so that -inf against -inf is no error; an error that is NaN is outside by form.
+void judge_element(TensorEvidence& facts, Dtype format, const std::array<std::int64_t, 4>& index, double want,
+                   double tail, double got, double bound);
+
+/// True where a declared Arithmetic promises that a row with one key (score `score`) returns that key's v by
+/// value in 16-bit storage.
+bool returns_single_key_by_value(const Problem& problem, const Arithmetic& arithmetic, const RowScalars& row,
+                                 double slack);
+
+}  // namespace ringproof

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "reference/judge/buffers.h"
+#include "reference/judge/reference.h"
+#include "reference/spec/candidate.h"
+
+namespace ringproof {
+
+/// How a call ended.
+enum class CallStatus {
+  kReturned,     ///< outputs are there to be compared
+  kUnsupported,  ///< outside what the candidate declares: never called
+  kRefused,      ///< RP_UNSUPPORTED for a Case its description covers
+  kFailed,       ///< an error, an exception, a communication failure: inconclusive
+};
+
+/// What came back from one candidate on one Case.
+struct Got {
+  CallStatus status;
+  std::string reason;                         ///< of kUnsupported, kRefused, kFailed
+  Tensor out, lse;                            ///< dense copies taken when the call returned; gathered from all ranks
+  bool has_lse;                               ///< lse was asked for
+  std::vector<std::string> structure_faults;  ///< one sentence each: elements unwritten, writes outside, inputs changed
+  double time_ms;                             ///< of the call alone
+};
+
+/// Calls the candidate on the Case's inputs, laid out as its memory says (dense for a candidate without
+/// arbitrary strides), with NaN outside the tensors and finite poison in keys no row sees; one call per rank
+/// where the topology has several. Catches every exception of the candidate; throws nothing but a
+/// programmer's mistake.
+Got run(const Candidate& candidate, const Reference& reference, Buffers& buffers);
+
+}  // namespace ringproof

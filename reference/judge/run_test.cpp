@@ -1,0 +1,371 @@
+#include "reference/judge/run.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "reference/spec/error.h"
+
+namespace ringproof {
+namespace {
+
+using Body = std::function<void(const Problem&, const TensorView& q, const TensorView& k, const TensorView& v,
+                                const TensorView& out, const TensorView* lse)>;
+
+void for_each_element(const TensorView& view,
+                      const std::function<void(std::int64_t, std::int64_t, std::int64_t, std::int64_t)>& work) {
+  for (std::int64_t b = 0; b < view.shape[0]; ++b) {
+    for (std::int64_t h = 0; h < view.shape[1]; ++h) {
+      for (std::int64_t s = 0; s < view.shape[2]; ++s) {
+        for (std::int64_t d = 0; d < view.shape[3]; ++d) work(b, h, s, d);
+      }
+    }
+  }
+}
+
+void fill(const TensorView& view, double value) {
+  for_each_element(view, [&](auto b, auto h, auto s, auto d) { view.store(b, h, s, d, value); });
+}
+
+void write_all(const Problem&, const TensorView&, const TensorView&, const TensorView&, const TensorView& out,
+               const TensorView* lse) {
+  fill(out, 1);
+  if (lse) fill(*lse, 2);
+}
+
+Description everything() {
+  Description description;
+  description.dtypes = description.masks = description.features = description.schedules = ~0u;
+  description.features &= ~static_cast<std::uint32_t>(kWantsBshd);
+  return description;
+}
+
+Candidate candidate_of(const Body& body, const Description& description = everything()) {
+  Candidate candidate;
+  candidate.name = "test";
+  candidate.describe = [description](Dtype, Direction) { return description; };
+  candidate.forward = [body](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                             const TensorView& out, const TensorView* lse, void*) {
+    body(problem, q, k, v, out, lse);
+    return Status::kOk;
+  };
+  return candidate;
+}
+
+Reference reference_of(const std::string& memory, const std::string& topology = "single",
+                       const std::string& mask = "full", const std::string& shape = "b2.hq4.hkv2.sq6.skv5.dqk8.dv4") {
+  return prepare(parse_case("fwd/bf16/" + shape + "/" + mask + "/scale0.35/gauss:5/" + memory + "/" + topology), 1);
+}
+
+Got run_once(const Body& body, const Reference& reference, const Description& description = everything()) {
+  Buffers buffers;
+  return run(candidate_of(body, description), reference, buffers);
+}
+
+void expect_fault(const Got& got, const std::string& words) {
+  ASSERT_EQ(got.status, CallStatus::kReturned);
+  ASSERT_EQ(got.structure_faults.size(), 1u) << testing::PrintToString(got.structure_faults);
+  EXPECT_NE(got.structure_faults[0].find(words), std::string::npos) << got.structure_faults[0];
+}
+
+const char* const kMemories[]{"bhsd", "bshd+gap3", "bhsd+dim2", "bhsd+mixed", "bshd+broadcast_kv+gap2"};
+
+TEST(Run, FindsNoFaultInACandidateThatOnlyWritesItsOutputs) {
+  for (const char* memory : kMemories) {
+    const Got got = run_once(write_all, reference_of(memory));
+    EXPECT_EQ(got.status, CallStatus::kReturned);
+    EXPECT_TRUE(got.structure_faults.empty()) << memory << " " << testing::PrintToString(got.structure_faults);
+    EXPECT_TRUE(got.has_lse);
+    EXPECT_EQ(got.out.view().load(1, 3, 5, 3), 1);
+    EXPECT_EQ(got.lse.view().load(1, 3, 5, 0), 2);
+  }
+}
+
+TEST(Run, HandsOverTheInputsThroughTheLayoutOfTheCase) {
+  for (const char* memory : kMemories) {
+    const Reference reference = reference_of(memory);
+    const Got got = run_once(
+        [&](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+            const TensorView& out, const TensorView* lse) {
+          EXPECT_EQ(problem, reference.c.problem);
+          const auto expect_equal = [](const TensorView& view, const Tensor& tensor) {
+            EXPECT_EQ(view.shape, tensor.shape());
+            for_each_element(view, [&](auto b, auto h, auto s, auto d) {
+              EXPECT_EQ(view.load(b, h, s, d), tensor.view().load(b, h, s, d));
+            });
+          };
+          expect_equal(q, reference.inputs.q);
+          expect_equal(k, reference.inputs.k);
+          expect_equal(v, reference.inputs.v);
+          const TensorRole roles[]{TensorRole::kQ, TensorRole::kK, TensorRole::kV, TensorRole::kOut};
+          const TensorView views[]{q, k, v, out};
+          for (int i = 0; i < 4; ++i)
+            EXPECT_EQ(views[i].stride, lay_out(reference.c.memory, roles[i], views[i].shape).stride);
+          write_all(problem, q, k, v, out, lse);
+        },
+        reference);
+    EXPECT_TRUE(got.structure_faults.empty()) << memory;
+  }
+}
+
+TEST(Run, LaysMemoryOutDenseForACandidateWithoutStrides) {
+  for (const bool wants_bshd : {false, true}) {
+    Description description = everything();
+    description.features &= ~static_cast<std::uint32_t>(kArbitraryStrides);
+    if (wants_bshd) description.features |= kWantsBshd;
+    const Got got = run_once(
+        [&](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+            const TensorView& out, const TensorView* lse) {
+          EXPECT_EQ(q.stride, wants_bshd ? (Shape{192, 8, 32, 1}) : dense_strides(q.shape));
+          write_all(problem, q, k, v, out, lse);
+        },
+        reference_of("bhsd+mixed+gap3"), description);
+    EXPECT_TRUE(got.structure_faults.empty());
+  }
+}
+
+TEST(Run, SeesAnElementThatWasNeverWritten) {
+  for (const char* memory : kMemories) {
+    const auto skipping = [](bool in_lse) {
+      return [in_lse](const Problem&, const TensorView&, const TensorView&, const TensorView&, const TensorView& out,
+                      const TensorView* lse) {
+        for (const TensorView& view : {out, *lse}) {
+          const bool skips = (view.shape[3] == 1) == in_lse;
+          for_each_element(view, [&](auto b, auto h, auto s, auto d) {
+            const bool is_skipped = skips && b == 1 && h == 2 && s == 3;
+            if (!is_skipped) view.store(b, h, s, d, 0);
+          });
+        }
+      };
+    };
+    expect_fault(run_once(skipping(false), reference_of(memory)),
+                 "4 elements of out were never written, the first (1, 2, 3, 0)");
+    expect_fault(run_once(skipping(true), reference_of(memory)),
+                 "1 elements of lse were never written, the first (1, 2, 3, 0)");
+  }
+}
+
+TEST(Run, SeesWritesBeforeBehindAndBetweenOutputs) {
+  const Reference dense = reference_of("bhsd"), gaps = reference_of("bhsd+gap2"), dim2 = reference_of("bhsd+dim2");
+  const auto writing = [](std::int64_t elements_from_begin, bool to_lse) {
+    return [=](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+               const TensorView& out, const TensorView* lse) {
+      write_all(problem, q, k, v, out, lse);
+      const TensorView& view = to_lse ? *lse : out;
+      const auto size = static_cast<std::int64_t>(size_bytes(view.dtype));
+      store(static_cast<std::byte*>(view.data) + elements_from_begin * size, view.dtype, 7);
+    };
+  };
+  const std::int64_t count = 2 * 4 * 6 * 4;
+  for (const std::int64_t place : {std::int64_t{-1}, std::int64_t{-500}, count, count + 500}) {
+    expect_fault(run_once(writing(place, false), dense), "memory outside out was written (2 bytes)");
+  }
+  expect_fault(run_once(writing(-1, true), dense), "memory outside lse was written (4 bytes)");
+  expect_fault(run_once(writing(2 * 4 * 6, true), dense), "memory outside lse was written (4 bytes)");
+  expect_fault(run_once(writing(4, false), gaps), "memory outside out was written (2 bytes)");
+  expect_fault(run_once(writing(1, false), dim2), "memory outside out was written (2 bytes)");
+}
+
+TEST(Run, SeesInputsThatWereModified) {
+  for (int which = 0; which < 3; ++which) {
+    for (const std::int64_t place : {0, 5, -1}) {
+      const Got got = run_once(
+          [&](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+              const TensorView& out, const TensorView* lse) {
+            write_all(problem, q, k, v, out, lse);
+            const TensorView& view = which == 0 ? q : which == 1 ? k : v;
+            static_cast<std::byte*>(view.data)[2 * place] ^= std::byte{1};
+          },
+          reference_of("bhsd"));
+      expect_fault(got, std::string("the input ") + "qkv"[which] + " or memory beside it was modified (1 bytes)");
+    }
+  }
+}
+
+TEST(Run, SeesWritesToAnLseThatWasNotAskedFor) {
+  Description description = everything();
+  description.features &= ~static_cast<std::uint32_t>(kWritesLse);
+  const Got got = run_once(
+      [](const Problem&, const TensorView&, const TensorView&, const TensorView&, const TensorView& out,
+         const TensorView* lse) {
+        EXPECT_EQ(lse, nullptr);
+        fill(out, 1);
+      },
+      reference_of("bhsd"), description);
+  EXPECT_FALSE(got.has_lse);
+  EXPECT_TRUE(got.structure_faults.empty());
+}
+
+TEST(Run, PutsNaNAroundAndBetweenWhatItHandsOver) {
+  run_once(
+      [](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v, const TensorView& out,
+         const TensorView* lse) {
+        for (const TensorView& view : {q, k, v, out}) {
+          std::set<std::int64_t> elements;
+          for_each_element(view, [&](auto b, auto h, auto s, auto d) { elements.insert(view.offset(b, h, s, d)); });
+          for (std::int64_t place = -512; place < *elements.rbegin() + 512; ++place) {
+            const bool is_element = elements.contains(place);
+            if (is_element) continue;
+            EXPECT_TRUE(std::isnan(load(static_cast<std::byte*>(view.data) + place * 2, view.dtype))) << place;
+          }
+        }
+        for_each_element(out, [&](auto b, auto h, auto s, auto d) { EXPECT_TRUE(std::isnan(out.load(b, h, s, d))); });
+        write_all(problem, q, k, v, out, lse);
+      },
+      reference_of("bshd+gap3+mixed"));
+}
+
+TEST(Run, PoisonsKeysNoRowSeesWithFiniteNumbersThatChangeFromCallToCall) {
+  // Rows 0 and 1 of a top-left causal mask see keys 0 and 1 of 5.
+  const Reference reference = reference_of("bhsd", "single", "causal_top_left", "b1.hq2.hkv2.sq2.skv5.dqk8.dv4");
+  Buffers buffers;
+  std::vector<double> poisons;
+  const Candidate candidate = candidate_of([&](const Problem& problem, const TensorView& q, const TensorView& k,
+                                               const TensorView& v, const TensorView& out, const TensorView* lse) {
+    for (std::int64_t j = 0; j < 5; ++j) {
+      for (std::int64_t h = 0; h < 2; ++h) {
+        for (std::int64_t d = 0; d < 4; ++d) {
+          const bool is_unseen = j >= 2;
+          EXPECT_EQ(k.load(0, h, j, d) != reference.inputs.k.view().load(0, h, j, d), is_unseen);
+          EXPECT_EQ(v.load(0, h, j, d) != reference.inputs.v.view().load(0, h, j, d), is_unseen);
+          if (!is_unseen) continue;
+          EXPECT_TRUE(std::isfinite(k.load(0, h, j, d)));
+          poisons.push_back(v.load(0, h, j, d));
+        }
+      }
+    }
+    write_all(problem, q, k, v, out, lse);
+  });
+  EXPECT_TRUE(run(candidate, reference, buffers).structure_faults.empty());
+  const std::vector<double> first = poisons;
+  poisons.clear();
+  EXPECT_TRUE(run(candidate, reference, buffers).structure_faults.empty());
+  EXPECT_NE(first, poisons);
+}
+
+TEST(Run, PoisonIsLargeAndItsSquareTimesAHeadDimIsFinite) {
+  for (const Dtype dtype : {Dtype::kF64, Dtype::kF32, Dtype::kF16, Dtype::kBf16}) {
+    const Dtype accumulator = resolve({}, dtype).accumulator_dtype;
+    for (std::uint64_t call = 1; call < 50; ++call) {
+      const double poison = finite_poison(dtype, call, static_cast<std::int64_t>(call) * 7);
+      EXPECT_EQ(round_to(dtype, poison), poison);
+      EXPECT_GE(std::fabs(poison), 64);
+      EXPECT_TRUE(std::isfinite(round_to(accumulator, poison * poison * 4096)));
+    }
+  }
+}
+
+TEST(Run, FillsOutputsAnewOnEveryCall) {
+  const Reference reference = reference_of("bhsd");
+  Buffers buffers;
+  std::set<std::uint16_t> patterns;
+  const Candidate writes_nothing = candidate_of([&](const Problem&, const TensorView&, const TensorView&,
+                                                    const TensorView&, const TensorView& out, const TensorView*) {
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, out.data, sizeof bits);
+    patterns.insert(bits);
+  });
+  for (int call = 0; call < 3; ++call) EXPECT_EQ(run(writes_nothing, reference, buffers).structure_faults.size(), 2u);
+  EXPECT_EQ(patterns.size(), 3u);
+}
+
+TEST(Run, TellsFailuresRefusalsAndUndeclaredCasesApart) {
+  const Reference reference = reference_of("bhsd");
+  const auto ended = [&](const Candidate& candidate) {
+    Buffers buffers;
+    const Got got = run(candidate, reference, buffers);
+    EXPECT_TRUE(got.structure_faults.empty());
+    return std::pair{got.status, got.reason};
+  };
+  using Ended = std::pair<CallStatus, std::string>;
+  const auto throwing = [](auto thrown) { return candidate_of([=](auto&&...) { throw thrown; }); };
+  EXPECT_EQ(ended(throwing(Error("the device is gone"))), (Ended{CallStatus::kFailed, "the device is gone"}));
+  EXPECT_EQ(ended(throwing(std::runtime_error("odd"))), (Ended{CallStatus::kFailed, "odd"}));
+  EXPECT_EQ(ended(throwing(3)).first, CallStatus::kFailed);
+  Candidate undescribed = candidate_of(write_all);
+  undescribed.describe = [](Dtype, Direction) -> Description { throw Error("no description"); };
+  EXPECT_EQ(ended(undescribed), (Ended{CallStatus::kFailed, "no description"}));
+  const auto returning = [](Status status) {
+    Candidate candidate = candidate_of(write_all);
+    candidate.forward = [status](auto&&...) { return status; };
+    return candidate;
+  };
+  EXPECT_EQ(ended(returning(Status::kError)), (Ended{CallStatus::kFailed, "returned an error"}));
+  EXPECT_EQ(ended(returning(Status::kUnsupported)), (Ended{CallStatus::kRefused, "refused a Case it had declared"}));
+  Description narrow = everything();
+  narrow.dtypes = bit_of(Dtype::kF32);
+  EXPECT_EQ(ended(candidate_of([](auto&&...) { ADD_FAILURE() << "was called"; }, narrow)),
+            (Ended{CallStatus::kUnsupported, "bf16"}));
+}
+
+TEST(Run, DoesNotAskOneDeviceForSeveralRanks) {
+  const Got got = run_once(write_all, reference_of("bhsd", "contiguous2"));
+  EXPECT_EQ(got.status, CallStatus::kUnsupported);
+  EXPECT_EQ(got.reason, "several ranks");
+}
+
+// Ranks that know their rank: each writes what row and key its shards hold.
+Candidate ranks_of(const Body& body) {
+  Candidate candidate = candidate_of(body);
+  candidate.on_ranks = [forward = candidate.forward](const Topology& topology, const RankBody& rank_body) {
+    std::vector<std::thread> ranks;
+    for (int rank = 0; rank < topology.rank_count; ++rank) ranks.emplace_back([&, rank] { rank_body(rank, forward); });
+    for (std::thread& rank : ranks) rank.join();
+  };
+  candidate.forward = nullptr;
+  return candidate;
+}
+
+TEST(Run, GivesEveryRankItsShardsAndGathersThemInPlace) {
+  for (const char* topology : {"contiguous3", "striped3", "zigzag3", "zigzag7"}) {
+    for (const char* memory : {"bhsd", "bshd+gap3", "bhsd+mixed"}) {
+      const Reference reference = reference_of(memory, topology, "full", "b2.hq4.hkv2.sq11.skv10.dqk4.dv4");
+      Buffers buffers;
+      // Copies q to out; the first column of each key's k goes unused but is checked below.
+      const Candidate candidate = ranks_of([&](const Problem& problem, const TensorView& q, const TensorView& k,
+                                               const TensorView& v, const TensorView& out, const TensorView* lse) {
+        EXPECT_EQ(problem.seqlen_q, 11);
+        EXPECT_EQ(q.shape[2], owned_token_count(problem.topology, problem.rank, 11));
+        EXPECT_EQ(k.shape[2], owned_token_count(problem.topology, problem.rank, 10));
+        EXPECT_EQ(v.shape[2], k.shape[2]);
+        std::int64_t local = 0;
+        for (const TokenRun& run : owned_tokens(problem.topology, problem.rank, 10)) {
+          for (std::int64_t token = run.begin; token < run.end; token += run.step, ++local) {
+            EXPECT_EQ(k.load(1, 1, local, 2), reference.inputs.k.view().load(1, 1, token, 2));
+          }
+        }
+        for_each_element(out, [&](auto b, auto h, auto s, auto d) { out.store(b, h, s, d, q.load(b, h, s, d)); });
+        fill(*lse, problem.rank);
+      });
+      const Got got = run(candidate, reference, buffers);
+      ASSERT_EQ(got.status, CallStatus::kReturned) << got.reason;
+      EXPECT_TRUE(got.structure_faults.empty()) << testing::PrintToString(got.structure_faults);
+      EXPECT_EQ(got.out.bytes(), reference.inputs.q.bytes()) << topology << " " << memory;
+      const std::vector<std::int32_t> owners = owner_of_tokens(reference.c.problem.topology, 11);
+      for (std::int64_t row = 0; row < 11; ++row) EXPECT_EQ(got.lse.view().load(1, 2, row, 0), owners[row]);
+    }
+  }
+}
+
+TEST(Run, NamesTheRankThatWroteOutsideItsShard) {
+  const Reference reference = reference_of("bhsd", "zigzag3");
+  Buffers buffers;
+  const Got got = run(ranks_of([](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                                  const TensorView& out, const TensorView* lse) {
+                        write_all(problem, q, k, v, out, lse);
+                        if (problem.rank == 1) store(static_cast<std::byte*>(out.data) - 2, Dtype::kBf16, 7);
+                      }),
+                      reference, buffers);
+  expect_fault(got, "memory outside out was written (2 bytes) on rank 1");
+}
+
+}  // namespace
+}  // namespace ringproof

@@ -1,0 +1,71 @@
+// Every neighbour is smaller in one measure and no larger in the others (rank count, heads, lengths, dims,
+// rank of mask, memory and recipe in a fixed order of simplicity), so a chain of them cannot return.
+
+#include "reference/judge/shrink.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+
+#include "reference/spec/error.h"
+
+namespace ringproof {
+namespace {
+
+// Keeps a neighbour when it differs from the Case and makes sense.
+void offer(std::vector<Case>& neighbours, const Case& c, const std::function<void(Case&)>& edit) {
+  Case neighbour = c;
+  edit(neighbour);
+  if (neighbour == c) return;
+  try {
+    validate(neighbour);
+    require_judgeable(neighbour, UINT64_MAX);
+  } catch (const InputError&) {
+    return;
+  }
+  neighbours.push_back(neighbour);
+}
+
+// Half, and one less: the first finds the size fast, the second the exact one.
+void offer_smaller(std::vector<Case>& neighbours, const Case& c, std::int64_t least, std::int64_t Problem::*field) {
+  const std::int64_t size = c.problem.*field;
+  if (size / 2 >= least) offer(neighbours, c, [&](Case& n) { n.problem.*field = size / 2; });
+  if (size - 1 >= least) offer(neighbours, c, [&](Case& n) { n.problem.*field = size - 1; });
+}
+
+}  // namespace
+
+std::vector<Case> shrink_candidates(const Case& c) {
+  std::vector<Case> neighbours;
+  const Problem& p = c.problem;
+  const bool real = c.inputs.kind == RecipeKind::kReal;
+  offer(neighbours, c, [](Case& n) { n.problem.topology = {Schedule::kSingle}; });
+  if (p.topology.rank_count > 2) {
+    offer(neighbours, c, [](Case& n) { --n.problem.topology.rank_count; });
+    offer(neighbours, c, [](Case& n) { n.problem.topology.rank_count = 2; });
+  }
+  offer(neighbours, c, [](Case& n) { n.problem.batch = 1; });
+  offer(neighbours, c, [](Case& n) { n.problem.heads_q = n.problem.heads_kv = 1; });
+  offer(neighbours, c, [](Case& n) { n.problem.heads_kv = n.problem.heads_q; });
+  offer(neighbours, c, [](Case& n) { n.memory = {}; });
+  if (p.mask.kind != MaskKind::kFull) offer(neighbours, c, [](Case& n) { n.problem.mask = Mask{MaskKind::kFull}; });
+  if (p.mask.kind == MaskKind::kWindow) {
+    offer(neighbours, c, [](Case& n) { n.problem.mask = Mask{MaskKind::kCausalBottomRight}; });
+  }
+  const std::int64_t length = std::min(p.seqlen_q, p.seqlen_kv);
+  offer(neighbours, c, [&](Case& n) { n.problem.seqlen_q = n.problem.seqlen_kv = length; });
+  offer_smaller(neighbours, c, 1, &Problem::seqlen_q);
+  offer_smaller(neighbours, c, 1, &Problem::seqlen_kv);
+  if (!real) {
+    offer_smaller(neighbours, c, 1, &Problem::head_dim_qk);
+    offer_smaller(neighbours, c, 1, &Problem::head_dim_v);
+    offer(neighbours, c, [](Case& n) { n.inputs = {RecipeKind::kUniformProbe, 0, "", n.inputs.seed}; });
+    if (c.inputs.kind != RecipeKind::kUniformProbe) {
+      offer(neighbours, c, [](Case& n) { n.inputs = {RecipeKind::kGauss, 0, "", n.inputs.seed}; });
+    }
+  }
+  offer(neighbours, c, [](Case& n) { n.inputs.seed = 0; });
+  return neighbours;
+}
+
+}  // namespace ringproof

@@ -1,0 +1,87 @@
+#include "reference/judge/shrink.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "reference/spec/error.h"
+
+namespace ringproof {
+namespace {
+
+constexpr std::uint64_t kAnyMemory = std::numeric_limits<std::uint64_t>::max();
+
+const char* const kOddCases[]{
+    "fwd/bf16/b3.hq12.hkv4.sq257.skv513.dqk96.dv80/window(63,5)/scale0.125/peaked:18446744073709551615/"
+    "bshd+gap8+dim2+mixed/"
+    "zigzag8",
+    "fwd/fp64/b1.hq2.hkv1.sq1.skv1000.dqk1.dv1/causal_top_left/scale-3/large_offset(-2000):7/thd/striped5",
+    "fwd/fp16/b1.hq1.hkv1.sq0.skv9.dqk4.dv4/causal_bottom_right/scale0.5/exact:7/bhsd/contiguous7",
+    "fwd/fp32/b2.hq7.hkv7.sq33.skv0.dqk8.dv64/full/scale0/walsh_probe:1/bhsd+gap3/zigzag1",
+    "fwd/fp32/b1.hq1.hkv1.sq1.skv1.dqk1.dv1/full/scale1/uniform_probe:0/bhsd/single"};
+
+TEST(ShrinkCandidates, AreValidJudgeableAndDiffer) {
+  for (const char* line : kOddCases) {
+    const Case c = parse_case(line);
+    ASSERT_NO_THROW(require_judgeable(c, kAnyMemory)) << line;
+    for (const Case& neighbour : shrink_candidates(c)) {
+      EXPECT_NE(neighbour, c) << line;
+      EXPECT_NO_THROW(require_judgeable(neighbour, kAnyMemory)) << to_string(neighbour);
+      EXPECT_EQ(parse_case(to_string(neighbour)), neighbour) << to_string(neighbour);
+    }
+  }
+}
+
+TEST(ShrinkCandidates, OfTheSimplestCaseAreNone) { EXPECT_TRUE(shrink_candidates(parse_case(kOddCases[4])).empty()); }
+
+// A fault that every Case shows, with the neighbour drawn in several ways: always the first, the last, or by a hash.
+TEST(ShrinkCandidates, LetGreedyShrinkingEndHoweverItChooses) {
+  for (const char* line : kOddCases) {
+    for (std::uint64_t way = 0; way < 12; ++way) {
+      Case c = parse_case(line);
+      std::uint64_t draw = way;
+      int steps = 0;
+      for (std::vector<Case> next; !(next = shrink_candidates(c)).empty(); ++steps) {
+        draw = draw * 6364136223846793005u + 1442695040888963407u;
+        const std::size_t choice = way == 0 ? 0 : way == 1 ? next.size() - 1 : (draw >> 33) % next.size();
+        c = next[choice];
+        ASSERT_LT(steps, 20'000) << line << " at " << to_string(c);
+      }
+      EXPECT_LE(c.problem.seqlen_q, 1) << line;
+      EXPECT_LE(c.problem.seqlen_kv, 1) << line;
+      EXPECT_EQ(c.problem.topology, Topology{Schedule::kSingle}) << line;
+      EXPECT_EQ(c.problem.heads_q, 1) << line;
+      EXPECT_EQ(c.problem.head_dim_v, 1) << line;
+      EXPECT_EQ(c.memory, Memory{}) << line;
+      EXPECT_EQ(c.inputs.kind, RecipeKind::kUniformProbe) << line;
+    }
+  }
+}
+
+// The smallest Case that still shows a fault of long rows is found exactly.
+TEST(ShrinkCandidates, LeadToTheSmallestCaseThatStillShowsTheFault) {
+  Case c = parse_case(kOddCases[0]);
+  const auto is_rejected = [](const Case& of) { return of.problem.seqlen_kv >= 37 && of.problem.head_dim_v >= 3; };
+  for (bool is_smaller = true; is_smaller;) {
+    is_smaller = false;
+    for (const Case& neighbour : shrink_candidates(c)) {
+      if (!is_rejected(neighbour)) continue;
+      c = neighbour;
+      is_smaller = true;
+      break;
+    }
+  }
+  EXPECT_EQ(to_string(c), "fwd/bf16/b1.hq1.hkv1.sq1.skv37.dqk1.dv3/full/scale0.125/uniform_probe:0/bhsd/single");
+}
+
+TEST(ShrinkCandidates, PreferTheSimplestFirst) {
+  const std::vector<Case> next = shrink_candidates(parse_case(kOddCases[0]));
+  ASSERT_FALSE(next.empty());
+  EXPECT_EQ(next.front().problem.topology, Topology{Schedule::kSingle});
+}
+
+}  // namespace
+}  // namespace ringproof

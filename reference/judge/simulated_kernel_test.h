@@ -1,0 +1,258 @@
+#pragma once
+
+// A flash kernel made of the rounding models that the bounds assume, for tests of the bounds. Every operation is done
+// in double and then made wrong as the model allows: rounded to nearest in the accumulator's format, or moved by the
+// whole unit roundoff in the direction that hurts most. The second kernel does not exist and is the worst that may.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "reference/judge/reference.h"
+#include "reference/spec/arithmetic.h"
+
+namespace ringproof {
+
+struct SimulatedKernel {
+  Arithmetic arithmetic;  ///< resolved; what the kernel does and declares
+  std::int64_t tile = 16;
+  bool descending = false;
+  bool base_two = false;     ///< exp2(s c - m c) with c = scale log2 e, instead of exp(s scale - m)
+  bool adversarial = false;  ///< errors of full size in the direction that moves O most; else rounding to
+                             ///< nearest. Not for fp64 accumulators: a double cannot hold their errors
+};
+
+struct SimulatedAnswer {
+  std::vector<double> out, lse;
+};
+
+class SimulatedRow {
+ public:
+  SimulatedRow(const SimulatedKernel& kernel, const Reference& reference, std::int64_t b, std::int64_t h,
+               std::int64_t i)
+      : kernel_(kernel),
+        a_(kernel.arithmetic),
+        problem_(reference.c.problem),
+        reference_(reference),
+        b_(b),
+        h_(h),
+        i_(i) {
+    u_ = format_facts(a_.accumulator_dtype).unit_roundoff;
+    const std::int64_t row = (b * problem_.heads_q + h) * problem_.seqlen_q + i;
+    const double* const want = reference.want.out.value.data() + row * problem_.head_dim_v;
+    want_.assign(want, want + problem_.head_dim_v);
+  }
+
+  struct Partial {
+    std::vector<double> out;
+    double lse = -std::numeric_limits<double>::infinity();
+  };
+
+  /// The row's attention over the visible keys of [begin, end).
+  Partial over(KeyRange keys) {
+    const std::int64_t dv = problem_.head_dim_v;
+    Partial partial{std::vector<double>(static_cast<std::size_t>(dv), 0.0)};
+    if (a_.p_is_normalised) return over_normalised(keys, partial);
+    double m = -std::numeric_limits<double>::infinity(), l = 0;
+    const std::int64_t tiles = (keys.count() + kernel_.tile - 1) / kernel_.tile;
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const std::int64_t place = kernel_.descending ? tiles - 1 - t : t;
+      const std::int64_t begin = keys.begin + place * kernel_.tile, end = std::min(begin + kernel_.tile, keys.end);
+      take_tile({begin, end}, m, l, partial.out);
+    }
+    if (keys.count() == 0) return partial;
+    for (std::int64_t c = 0; c < dv; ++c) {
+      double& value = partial.out[static_cast<std::size_t>(c)];
+      value = rounded(value / l, away(c));
+    }
+    const double maximum = kernel_.base_two ? rounded(m * problem_.softmax_scale, 1) : m;
+    partial.lse = rounded(maximum + rounded(std::log(l), 1), 1);
+    return partial;
+  }
+
+  /// Merges `other` into `running` by the form declared, in fp32 at least.
+  void merge(Partial& running, const Partial& other) const {
+    if (other.lse == -std::numeric_limits<double>::infinity()) return;
+    if (running.lse == -std::numeric_limits<double>::infinity()) {
+      running = other;
+      return;
+    }
+    const auto f = [this](double x) {
+      return round_to(a_.partial_dtype == Dtype::kF64 ? Dtype::kF64 : Dtype::kF32, x);
+    };
+    const double lse = running.lse, lse_b = other.lse;
+    if (a_.merge_is_lerp) {
+      const double sigmoid = f(1 / f(1 + exponential(f(lse - lse_b), 1)));
+      for (std::size_t c = 0; c < running.out.size(); ++c) {
+        running.out[c] = f(running.out[c] - f(sigmoid * f(running.out[c] - other.out[c])));
+      }
+      running.lse = f(lse + f(std::log1p(exponential(f(lse_b - lse), 1))));
+      return;
+    }
+    const double larger = std::max(lse, lse_b);
+    const double sum = f(exponential(f(lse - larger), 1) + exponential(f(lse_b - larger), 1));
+    running.lse = f(larger + f(std::log(sum)));
+    const double weight = exponential(f(lse - running.lse), 1), weight_b = exponential(f(lse_b - running.lse), 1);
+    for (std::size_t c = 0; c < running.out.size(); ++c) {
+      running.out[c] = f(f(weight * running.out[c]) + f(weight_b * other.out[c]));
+    }
+  }
+
+ private:
+  double rounded(double x, double direction) const {
+    if (!kernel_.adversarial) return round_to(a_.accumulator_dtype, x);
+    return x + direction * u_ * std::fabs(x);
+  }
+  // exp(x), exp2(x) where the scores are in base two, wrong by at most what is declared. exp(0) of a rescale is 1.
+  double exponential(double x, double direction, bool two = false) const {
+    if (x == 0 || std::isinf(x)) return x == 0 ? 1 : 0;
+    const double exact = two ? std::exp2(x) : std::exp(x);
+    if (kernel_.adversarial) return exact * (1 + direction * a_.exp_error_relative);
+    // Rounding to fp32 takes one unit roundoff of what is declared.
+    const double room = a_.exp_error_relative - 0x1p-24;
+    const bool wide = a_.accumulator_dtype == Dtype::kF64;
+    return wide ? exact : round_to(Dtype::kF32, exact * (1 + direction * std::max(room, 0.0)));
+  }
+  // Up for values above the answer: the weights conspire to lift the first column.
+  double towards(std::int64_t key) const { return v(key, 0) > want_[0] ? 1 : -1; }
+  double away(std::int64_t column) const { return want_[static_cast<std::size_t>(column)] >= 0 ? 1 : -1; }
+
+  double q(std::int64_t c) const { return operand(reference_.inputs.q.view().load(b_, h_, i_, c)); }
+  double k(std::int64_t j, std::int64_t c) const {
+    return operand(reference_.inputs.k.view().load(b_, h_ / problem_.heads_per_group(), j, c));
+  }
+  double v(std::int64_t j, std::int64_t c) const {
+    return operand(reference_.inputs.v.view().load(b_, h_ / problem_.heads_per_group(), j, c));
+  }
+  double operand(double x) const { return round_to(a_.operand_dtype, x); }
+
+  double score(std::int64_t j) const {
+    const double direction = towards(j);
+    double sum = 0;
+    for (std::int64_t c = 0; c < problem_.head_dim_qk; ++c) {
+      sum = rounded(sum + rounded(q(c) * k(j, c), direction), direction);
+    }
+    if (!kernel_.base_two) sum = rounded(sum * problem_.softmax_scale, direction);
+    return format_facts(a_.score_dtype).precision < format_facts(a_.accumulator_dtype).precision
+               ? round_to(a_.score_dtype, sum)
+               : sum;
+  }
+  double constant() const { return rounded(rounded(problem_.softmax_scale * std::log2(std::exp(1.0)), 1), 1); }
+  // What stands in the exponential of key or maximum s under the maximum m.
+  double weight(double s, double m, double direction) const {
+    if (!kernel_.base_two) return exponential(rounded(s - m, direction), direction);
+    const double shifted = rounded(s * constant() - rounded(m * constant(), -direction), direction);
+    return exponential(shifted, direction, true);
+  }
+  double rescale(double m, double m_new) const {
+    if (!kernel_.base_two) return exponential(rounded(m - m_new, 1), 1);
+    return exponential(rounded(rounded(m - m_new, 1) * constant(), 1), 1, true);
+  }
+
+  // Two passes: P is divided by its sum before the cast, and nothing after.
+  Partial over_normalised(KeyRange keys, Partial partial) const {
+    if (keys.count() == 0) return partial;
+    std::vector<double> weights;
+    for (std::int64_t j = keys.begin; j < keys.end; ++j) weights.push_back(score(j));
+    const double m = *std::max_element(weights.begin(), weights.end());
+    double l = 0;
+    for (std::int64_t j = keys.begin; j < keys.end; ++j) {
+      double& p = weights[static_cast<std::size_t>(j - keys.begin)];
+      p = weight(p, m, towards(j));
+      l = rounded(l + p, -1);
+    }
+    for (std::int64_t j = keys.begin; j < keys.end; ++j) {
+      const double p = weights[static_cast<std::size_t>(j - keys.begin)] / l;
+      for (std::size_t c = 0; c < partial.out.size(); ++c) {
+        const auto column = static_cast<std::int64_t>(c);
+        const double direction = away(column) * (v(j, column) >= 0 ? 1 : -1);
+        const double cast = round_to(a_.p_dtype, rounded(p, direction));
+        partial.out[c] = rounded(partial.out[c] + rounded(cast * v(j, column), away(column)), away(column));
+      }
+    }
+    const double maximum = kernel_.base_two ? rounded(m * problem_.softmax_scale, 1) : m;
+    partial.lse = rounded(maximum + rounded(std::log(l), 1), 1);
+    return partial;
+  }
+
+  void take_tile(KeyRange keys, double& m, double& l, std::vector<double>& out) const {
+    std::vector<double> scores;
+    double m_new = m;
+    for (std::int64_t j = keys.begin; j < keys.end; ++j) {
+      scores.push_back(score(j));
+      m_new = std::max(m_new, scores.back());
+    }
+    if (std::isfinite(m) && m_new != m) {
+      const double factor = rescale(m, m_new);
+      l = rounded(l * factor, -1);
+      for (std::size_t c = 0; c < out.size(); ++c)
+        out[c] = rounded(out[c] * factor, away(static_cast<std::int64_t>(c)));
+    }
+    m = m_new;
+    for (std::int64_t j = keys.begin; j < keys.end; ++j) {
+      const double p = weight(scores[static_cast<std::size_t>(j - keys.begin)], m, towards(j));
+      const double cast = round_to(a_.p_dtype, p * a_.p_scale) / a_.p_scale;
+      l = rounded(l + (a_.l_sums_cast_p ? cast : p), -1);
+      for (std::size_t c = 0; c < out.size(); ++c) {
+        const auto column = static_cast<std::int64_t>(c);
+        out[c] = rounded(out[c] + rounded(cast * v(j, column), away(column)), away(column));
+      }
+    }
+  }
+
+  const SimulatedKernel& kernel_;
+  const Arithmetic& a_;
+  const Problem& problem_;
+  const Reference& reference_;
+  std::int64_t b_, h_, i_;
+  double u_;
+  std::vector<double> want_;
+};
+
+/// Where a row's keys are split: at the boundaries of the topology's token runs, or in the declared merges' parts.
+inline std::vector<KeyRange> split_keys(const SimulatedKernel& kernel, const Problem& problem) {
+  std::vector<KeyRange> parts;
+  if (problem.topology.rank_count > 1) {
+    for (int rank = 0; rank < problem.topology.rank_count; ++rank) {
+      for (const TokenRun& run : owned_tokens(problem.topology, rank, problem.seqlen_kv))
+        parts.push_back({run.begin, run.end});
+    }
+    return parts;
+  }
+  const std::int64_t count = kernel.arithmetic.merges + 1;
+  for (std::int64_t part = 0; part < count; ++part) {
+    parts.push_back({problem.seqlen_kv * part / count, problem.seqlen_kv * (part + 1) / count});
+  }
+  return parts;
+}
+
+/// What the kernel answers: O and lse as they are stored, dense.
+inline SimulatedAnswer simulate(const SimulatedKernel& kernel, const Reference& reference) {
+  const Problem& p = reference.c.problem;
+  const Band band = band_of(p.mask, p.seqlen_q, p.seqlen_kv);
+  SimulatedAnswer answer;
+  for (std::int64_t b = 0; b < p.batch; ++b) {
+    for (std::int64_t h = 0; h < p.heads_q; ++h) {
+      for (std::int64_t i = 0; i < p.seqlen_q; ++i) {
+        SimulatedRow row(kernel, reference, b, h, i);
+        const KeyRange seen = visible_keys(band, i, p.seqlen_kv);
+        SimulatedRow::Partial whole = row.over({0, 0});
+        for (const KeyRange& part : split_keys(kernel, p)) {
+          const std::int64_t begin = std::max(part.begin, seen.begin);
+          const SimulatedRow::Partial partial = row.over({begin, std::max(begin, std::min(part.end, seen.end))});
+          SimulatedRow::Partial stored = partial;
+          for (double& value : stored.out) value = round_to(kernel.arithmetic.partial_dtype, value);
+          const bool merged = kernel.arithmetic.merges > 0 || p.topology.rank_count > 1;
+          row.merge(whole, merged ? stored : partial);
+        }
+        for (const double value : whole.out) answer.out.push_back(round_to(dtype_of_out(p.dtype), value));
+        answer.lse.push_back(round_to(dtype_of_lse(p.dtype), whole.lse));
+      }
+    }
+  }
+  return answer;
+}
+
+}  // namespace ringproof

@@ -1,0 +1,126 @@
+#include "reference/judge/verify.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "reference/spec/error.h"
+#include "reference/spec/text.h"
+
+namespace ringproof {
+namespace {
+
+std::string index_text(const std::array<std::int64_t, 4>& index) {
+  return "(batch " + std::to_string(index[0]) + ", head " + std::to_string(index[1]) + ", row " +
+         std::to_string(index[2]) + ", column " + std::to_string(index[3]) + ")";
+}
+
+std::string outside_sentence(const TensorEvidence& t) {
+  return std::to_string(t.count_outside) + " of " + std::to_string(t.count) + " elements of " + t.name +
+         " lie outside their bound; the worst " + index_text(t.worst_index) + ": want " + shortest(t.want) + ", got " +
+         shortest(t.got) + ", error " + shortest(t.error) + ", bound " + shortest(t.bound) + ", bound used " +
+         shortest(t.bound_used);
+}
+
+bool all_inside(const TensorEvidence& t) { return t.count_outside == 0; }
+
+bool enough_judged(const TensorEvidence& t) {
+  return static_cast<double>(t.count_not_judged) <= kShareNotJudgedMax * static_cast<double>(t.count);
+}
+
+template <class Texts>
+std::string joined(const Texts& texts, const char* between) {
+  std::string sum;
+  for (const auto& text : texts) sum += (sum.empty() ? "" : between) + std::string(text);
+  return sum;
+}
+
+// What was really judged: dtypes, masks, the largest head dim.
+void describe_scope(std::span<const Evidence> evidence, Verdict& verdict) {
+  std::set<Dtype> dtypes;
+  std::set<MaskKind> masks;
+  std::int64_t head_dim_max = 0;
+  for (const Evidence& one : evidence) {
+    if (one.status != CallStatus::kReturned) continue;
+    dtypes.insert(one.dtype);
+    masks.insert(one.mask);
+    head_dim_max = std::max(head_dim_max, one.head_dim_max);
+  }
+  verdict.scope = verdict.scope_short = "nothing judged";
+  if (dtypes.empty()) return;
+  std::vector<std::string> dtype_names, mask_names;
+  for (const Dtype dtype : dtypes) dtype_names.emplace_back(to_string(dtype));
+  for (const MaskKind mask : masks) mask_names.emplace_back(to_string(mask));
+  const std::string head_dims = ", d <= " + std::to_string(head_dim_max);
+  verdict.scope = joined(dtype_names, " ") + " " + joined(mask_names, " ") + head_dims;
+  verdict.scope_short = joined(dtype_names, " ") + ", " + std::to_string(masks.size()) + " masks" + head_dims;
+}
+
+}  // namespace
+
+const char* to_string(Outcome outcome) {
+  static constexpr std::array kNames{"accepted", "unsupported", "inconclusive", "rejected"};
+  return kNames.at(static_cast<std::size_t>(outcome));
+}
+
+CaseVerdict verify_case(const Evidence& evidence) {
+  const auto decide = [&](Outcome outcome, const std::string& reason) {
+    return CaseVerdict{evidence.case_line, outcome, reason};
+  };
+  switch (evidence.status) {
+    case CallStatus::kUnsupported:
+    case CallStatus::kRefused: return decide(Outcome::kUnsupported, evidence.reason);
+    case CallStatus::kFailed: return decide(Outcome::kInconclusive, evidence.reason);
+    case CallStatus::kReturned: break;
+  }
+  if (!evidence.structure_faults.empty()) return decide(Outcome::kRejected, joined(evidence.structure_faults, "; "));
+  std::vector<std::string> outside;
+  if (!all_inside(evidence.by_value)) outside.push_back(outside_sentence(evidence.by_value));
+  for (const TensorEvidence& tensor : evidence.tensors) {
+    if (!all_inside(tensor)) outside.push_back(outside_sentence(tensor));
+  }
+  if (!outside.empty()) return decide(Outcome::kRejected, joined(outside, "; "));
+  for (const TensorEvidence& tensor : evidence.tensors) {
+    if (!enough_judged(tensor)) {
+      return decide(Outcome::kInconclusive, std::to_string(tensor.count_not_judged) + " of " +
+                                                std::to_string(tensor.count) + " elements of " + tensor.name +
+                                                " cannot be judged: the declared Arithmetic promises too little there");
+    }
+  }
+  return decide(Outcome::kAccepted, "");
+}
+
+Verdict verify(std::span<const Evidence> evidence, const std::string& contract) {
+  Verdict verdict{evidence.empty() ? "" : evidence.front().candidate, Outcome::kAccepted};
+  describe_scope(evidence, verdict);
+  verdict.contract = contract;
+  for (const Evidence& one : evidence) {
+    assert_that(one.candidate == verdict.candidate, "a verdict speaks of one candidate");
+    verdict.cases.push_back(verify_case(one));
+    const Outcome outcome = verdict.cases.back().outcome;
+    ++verdict.count_cases;
+    verdict.count_accepted += outcome == Outcome::kAccepted;
+    verdict.count_inconclusive += outcome == Outcome::kInconclusive;
+    verdict.count_rejected += outcome == Outcome::kRejected;
+    verdict.count_unsupported += one.status == CallStatus::kUnsupported;
+    verdict.count_refused += one.status == CallStatus::kRefused;
+    verdict.time_ms += one.candidate_ms;
+    for (const TensorEvidence& tensor : one.tensors)
+      verdict.bound_used = std::max(verdict.bound_used, tensor.bound_used);
+    if (outcome != Outcome::kUnsupported) verdict.outcome = worst(verdict.outcome, outcome);
+  }
+  const bool judged = verdict.count_accepted + verdict.count_inconclusive + verdict.count_rejected > 0;
+  if (!judged) verdict.outcome = Outcome::kInconclusive;
+  return verdict;
+}
+
+std::string contract_of(const Description& description, Dtype storage) {
+  std::vector<std::string> departs = looser_than_default(description.arithmetic, storage);
+  if (!description.has(kNanSafeUnseen)) departs.emplace_back("NaN in unseen slots may leak");
+  if (!description.has(kNanSafeHidden)) departs.emplace_back("NaN in hidden slots may leak");
+  if (!description.has(kEmptyRowsDefined)) departs.emplace_back("empty rows undefined");
+  if (!description.has(kWritesLse)) departs.emplace_back("no lse");
+  return departs.empty() ? "reference contract" : "as declared: " + joined(departs, ", ");
+}
+
+}  // namespace ringproof

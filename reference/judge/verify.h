@@ -1,0 +1,64 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "reference/judge/compare.h"
+
+namespace ringproof {
+
+/// In rising severity; merging takes the greatest.
+enum class Outcome { kAccepted, kUnsupported, kInconclusive, kRejected };
+
+constexpr Outcome worst(Outcome one, Outcome other) { return one < other ? other : one; }
+
+/// "accepted", "unsupported", "inconclusive", "rejected".
+const char* to_string(Outcome outcome);
+
+/// A number a report shows, whoever made it.
+struct Fact {
+  std::string name;
+  double value;
+  std::string unit;              ///< "ms", "bytes", "1" for a ratio
+  std::string measured_against;  ///< what to hold it to, in words
+};
+
+/// One Case's outcome and the sentence that says why.
+struct CaseVerdict {
+  std::string case_line;
+  Outcome outcome;
+  std::string reason;  ///< "" when accepted
+};
+
+/// The decision about one candidate over some Cases.
+struct Verdict {
+  std::string candidate;
+  Outcome outcome;          ///< the worst of its judged Cases; inconclusive when nothing was judged
+  std::string scope;        ///< what it speaks of: "fp32 full causal_top_left, d <= 128"
+  std::string scope_short;  ///< for tables: "fp32, 2 masks, d <= 128"
+  std::string contract;     ///< "reference contract", or "as declared: l sums the cast P, ..."
+  std::int64_t count_cases = 0, count_accepted = 0, count_inconclusive = 0, count_rejected = 0;
+  std::int64_t count_unsupported = 0;  ///< outside the declaration: never asked
+  std::int64_t count_refused = 0;      ///< declared, and refused all the same
+  double bound_used = 0;               ///< the largest over all Cases; a NaN counts as +inf
+  double time_ms = 0;                  ///< of the candidate's calls
+  std::vector<CaseVerdict> cases;
+  std::vector<Fact> facts;
+};
+
+/// Share of elements that may go unjudged before a tensor's verdict is inconclusive (judgement.md).
+inline constexpr double kShareNotJudgedMax = 0.01;
+
+/// Decides one Case: rejected for any fault of structure or any element outside its bound; inconclusive for a
+/// failed call or too many elements not judged; unsupported where it was not asked or refused.
+CaseVerdict verify_case(const Evidence& evidence);
+
+/// Decides over many: the worst outcome, counts, scope. Requires evidence of one candidate.
+Verdict verify(std::span<const Evidence> evidence, const std::string& contract);
+
+/// The contract a description is judged under: "reference contract" when no field of its Arithmetic is looser
+/// than the default and it is NaN-safe and defines empty rows, else what it departs in.
+std::string contract_of(const Description& description, Dtype storage);
+
+}  // namespace ringproof

@@ -1,0 +1,167 @@
+#include "reference/judge/verify.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "reference/spec/candidate.h"
+
+namespace ringproof {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+TensorEvidence tensor(const std::string& name, double bound_used = 0.25) {
+  TensorEvidence facts{name, 100};
+  facts.bound_used = bound_used;
+  return facts;
+}
+
+Evidence evidence(CallStatus status = CallStatus::kReturned, const std::string& reason = "") {
+  return {"kernel",
+          "a Case",
+          Dtype::kF32,
+          MaskKind::kFull,
+          64,
+          status,
+          reason,
+          {},
+          {tensor("out"), tensor("lse")},
+          tensor("out by value", 0),
+          2,
+          3};
+}
+
+void expect_verdict(const Evidence& one, Outcome outcome, const std::string& reason) {
+  const CaseVerdict verdict = verify_case(one);
+  EXPECT_EQ(verdict.case_line, "a Case");
+  EXPECT_EQ(to_string(verdict.outcome), std::string(to_string(outcome)));
+  EXPECT_EQ(verdict.reason, reason);
+}
+
+TEST(Outcomes, RiseInSeverity) {
+  EXPECT_EQ(worst(Outcome::kAccepted, Outcome::kUnsupported), Outcome::kUnsupported);
+  EXPECT_EQ(worst(Outcome::kInconclusive, Outcome::kUnsupported), Outcome::kInconclusive);
+  EXPECT_EQ(worst(Outcome::kInconclusive, Outcome::kRejected), Outcome::kRejected);
+  EXPECT_STREQ(to_string(Outcome::kAccepted), "accepted");
+  EXPECT_STREQ(to_string(Outcome::kUnsupported), "unsupported");
+  EXPECT_STREQ(to_string(Outcome::kInconclusive), "inconclusive");
+  EXPECT_STREQ(to_string(Outcome::kRejected), "rejected");
+}
+
+TEST(CaseVerdict, FollowsTheCall) {
+  expect_verdict(evidence(), Outcome::kAccepted, "");
+  expect_verdict(evidence(CallStatus::kUnsupported, "mask window"), Outcome::kUnsupported, "mask window");
+  expect_verdict(evidence(CallStatus::kRefused, "refused"), Outcome::kUnsupported, "refused");
+  expect_verdict(evidence(CallStatus::kFailed, "the device is gone"), Outcome::kInconclusive, "the device is gone");
+}
+
+TEST(CaseVerdict, RejectsFaultsOfStructureBeforeAnythingElse) {
+  Evidence one = evidence();
+  one.structure_faults = {"out was not written", "q was modified"};
+  one.tensors[0].count_outside = 3;
+  expect_verdict(one, Outcome::kRejected, "out was not written; q was modified");
+}
+
+TEST(CaseVerdict, RejectsElementsOutsideWithTheWorstOfThem) {
+  Evidence one = evidence();
+  TensorEvidence& out = one.tensors[0];
+  out.count_outside = 3, out.worst_index = {0, 1, 2, 3};
+  out.want = 0.5, out.got = 0.75, out.error = 0.25, out.bound = 0.125, out.bound_used = 2;
+  expect_verdict(
+      one, Outcome::kRejected,
+      "3 of 100 elements of out lie outside their bound; the worst (batch 0, head 1, row 2, column 3): want 0.5, "
+      "got 0.75, error 0.25, bound 0.125, bound used 2");
+  one.by_value.count_outside = 1;
+  const std::string both = verify_case(one).reason;
+  EXPECT_EQ(both.rfind("1 of 100 elements of out by value lie outside", 0), 0u) << both;
+  EXPECT_NE(both.find("; 3 of 100 elements of out lie outside"), std::string::npos) << both;
+  Evidence by_lse = evidence();
+  by_lse.tensors[1].count_outside = 1;
+  EXPECT_EQ(verify_case(by_lse).outcome, Outcome::kRejected);
+  Evidence by_value = evidence();
+  by_value.by_value.count_outside = 1;
+  EXPECT_EQ(verify_case(by_value).outcome, Outcome::kRejected);
+}
+
+TEST(CaseVerdict, IsInconclusiveWhereMoreThanOneInAHundredIsNotJudged) {
+  Evidence one = evidence();
+  one.tensors[1].count_not_judged = 1;
+  expect_verdict(one, Outcome::kAccepted, "");
+  one.tensors[1].count_not_judged = 2;
+  expect_verdict(one, Outcome::kInconclusive,
+                 "2 of 100 elements of lse cannot be judged: the declared Arithmetic promises too little there");
+  one.tensors[0].count_outside = 1;
+  EXPECT_EQ(verify_case(one).outcome, Outcome::kRejected);
+}
+
+TEST(Verdict, IsTheWorstOfItsJudgedCasesWithTheirCounts) {
+  Evidence rejected = evidence(), inconclusive = evidence(CallStatus::kFailed, "x");
+  rejected.tensors[0].count_outside = 1;
+  rejected.tensors[0].bound_used = kInfinity;
+  const std::vector<Evidence> all{evidence(),   evidence(CallStatus::kUnsupported, "bf16"), rejected,
+                                  inconclusive, evidence(CallStatus::kRefused, "no"),       evidence()};
+  const Verdict verdict = verify(all, "reference contract");
+  EXPECT_EQ(verdict.candidate, "kernel");
+  EXPECT_EQ(verdict.outcome, Outcome::kRejected);
+  EXPECT_EQ(verdict.contract, "reference contract");
+  EXPECT_EQ(verdict.count_cases, 6);
+  EXPECT_EQ(verdict.count_accepted, 2);
+  EXPECT_EQ(verdict.count_rejected, 1);
+  EXPECT_EQ(verdict.count_inconclusive, 1);
+  EXPECT_EQ(verdict.count_unsupported, 1);
+  EXPECT_EQ(verdict.count_refused, 1);
+  EXPECT_EQ(verdict.bound_used, kInfinity);
+  EXPECT_EQ(verdict.time_ms, 12);
+  EXPECT_EQ(verdict.cases.size(), 6u);
+  EXPECT_EQ(verdict.cases[2].outcome, Outcome::kRejected);
+}
+
+TEST(Verdict, IgnoresUnsupportedCasesWhereOthersWereJudged) {
+  const std::vector<Evidence> accepted{evidence(), evidence(CallStatus::kUnsupported, "bf16")};
+  EXPECT_EQ(verify(accepted, "").outcome, Outcome::kAccepted);
+  EXPECT_EQ(verify(accepted, "").bound_used, 0.25);
+  const std::vector<Evidence> failed{evidence(), evidence(CallStatus::kFailed, "x")};
+  EXPECT_EQ(verify(failed, "").outcome, Outcome::kInconclusive);
+}
+
+TEST(Verdict, IsInconclusiveWhereNothingWasJudged) {
+  EXPECT_EQ(verify({}, "").outcome, Outcome::kInconclusive);
+  EXPECT_EQ(verify({}, "").scope, "nothing judged");
+  const std::vector<Evidence> unsupported{evidence(CallStatus::kUnsupported, "bf16"),
+                                          evidence(CallStatus::kRefused, "no")};
+  EXPECT_EQ(verify(unsupported, "").outcome, Outcome::kInconclusive);
+  EXPECT_EQ(verify(unsupported, "").scope, "nothing judged");
+}
+
+TEST(Verdict, SpeaksOfWhatWasReallyJudged) {
+  Evidence bf16 = evidence(), causal = evidence(), unasked = evidence(CallStatus::kUnsupported, "x");
+  bf16.dtype = Dtype::kBf16, bf16.head_dim_max = 128;
+  causal.mask = MaskKind::kCausalTopLeft;
+  unasked.mask = MaskKind::kWindow, unasked.dtype = Dtype::kF16, unasked.head_dim_max = 256;
+  const std::vector<Evidence> all{bf16, causal, unasked};
+  EXPECT_EQ(verify(all, "").scope, "fp32 bf16 full causal_top_left, d <= 128");
+}
+
+TEST(Contract, IsTheReferenceOneOnlyWithoutAnyDeparture) {
+  Description description;
+  description.features = kNanSafeUnseen | kNanSafeHidden | kEmptyRowsDefined | kWritesLse;
+  EXPECT_EQ(contract_of(description, Dtype::kBf16), "reference contract");
+  Description sloppy = description;
+  sloppy.arithmetic.l_sums_cast_p = true;
+  sloppy.arithmetic.exp_error_relative = 8.8e-5;
+  EXPECT_EQ(contract_of(sloppy, Dtype::kBf16), "as declared: l sums the cast P, exp 8.8e-05");
+  for (const auto& [feature, words] :
+       {std::pair{kNanSafeUnseen, "NaN in unseen slots may leak"},
+        std::pair{kNanSafeHidden, "NaN in hidden slots may leak"}, std::pair{kEmptyRowsDefined, "empty rows undefined"},
+        std::pair{kWritesLse, "no lse"}}) {
+    Description lacking = description;
+    lacking.features &= ~static_cast<std::uint32_t>(feature);
+    EXPECT_EQ(contract_of(lacking, Dtype::kBf16), std::string("as declared: ") + words);
+  }
+}
+
+}  // namespace
+}  // namespace ringproof

@@ -1,0 +1,264 @@
+// Attention by the textbook formula, one row at a time, over the row's visible keys only:
+//
+//   pass 1  S_j = scale (q . k_j),  D_j = |q| . |k_j|,  M = max_j S_j
+//   pass 2  w_j = exp(S_j - M),  l = sum_j w_j,  L = M + ln l,  p_j = w_j / l
+//   pass 3  O = (sum_j w_j v_j) / l, and the sums of |v|, p^2 v^2, ... that the bounds want
+//   pass 4  sum_j p_j (v_j - O)^2, centred on the answer itself so that nothing cancels
+//
+// Sums that reach the answer are compensated, so its error does not grow with d or n; bound_oracle.cpp states
+// it. For fp64 storage Real is long double: at |S| ~ 200 a double oracle would be no better than the
+// candidate. K is kept transposed, so that pass 1 runs over keys and pass 3 over columns in straight lines.
+
+#include "reference/oracle/attention_forward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "reference/oracle/compensated.h"
+#include "reference/oracle/parallel.h"
+#include "reference/oracle/rises.h"
+#include "reference/spec/error.h"
+
+namespace ringproof {
+namespace {
+
+// One kv head, widened.
+template <class Real>
+struct KeysAndValues {
+  std::vector<Real> k_transposed;  // [head_dim_qk][seqlen_kv]
+  std::vector<Real> v;             // [seqlen_kv][head_dim_v]
+  std::vector<double> k_abs_sum;   // [seqlen_kv]
+};
+
+template <class Real>
+KeysAndValues<Real> widen_head(const TensorView& k, const TensorView& v, std::int64_t b, std::int64_t h) {
+  const std::int64_t n = k.shape[2], d = k.shape[3], dv = v.shape[3];
+  KeysAndValues<Real> head{std::vector<Real>(n * d), std::vector<Real>(n * dv), std::vector<double>(n)};
+  for (std::int64_t j = 0; j < n; ++j) {
+    for (std::int64_t c = 0; c < d; ++c) {
+      const double value = k.load(b, h, j, c);
+      head.k_transposed[c * n + j] = value;
+      head.k_abs_sum[j] += std::fabs(value);
+    }
+    for (std::int64_t c = 0; c < dv; ++c) head.v[j * dv + c] = v.load(b, h, j, c);
+  }
+  return head;
+}
+
+// What a thread needs for one row; kept between rows.
+template <class Real>
+struct RowWorkspace {
+  std::vector<Real> q, score, score_tail, weight, sum, tail;
+  std::vector<double> d, shard_scores;
+};
+
+template <class Real>
+class RowForward {
+ public:
+  RowForward(const Problem& problem, const TensorView& q, ForwardAnswer& answer)
+      : problem_(problem), q_(q), answer_(answer), band_(band_of(problem.mask, problem.seqlen_q, problem.seqlen_kv)) {
+    for (int rank = 0; rank < problem.topology.rank_count; ++rank) {
+      shards_.push_back(owned_tokens(problem.topology, rank, problem.seqlen_kv));
+    }
+  }
+
+  void row(const KeysAndValues<Real>& head, std::int64_t b, std::int64_t h, std::int64_t i, RowWorkspace<Real>& work) {
+    const std::int64_t row = (b * problem_.heads_q + h) * problem_.seqlen_q + i;
+    const KeyRange seen = visible_keys(band_, i, problem_.seqlen_kv);
+    RowScalars& scalars = answer_.statistics.rows[row];
+    scalars.visible_count = seen.count();
+    if (seen.count() == 0) {
+      scalars.score_max = scalars.lse = answer_.lse.value[row] = -std::numeric_limits<double>::infinity();
+      return;
+    }
+    work.q.resize(problem_.head_dim_qk);
+    for (std::int64_t c = 0; c < problem_.head_dim_qk; ++c) work.q[c] = q_.load(b, h, i, c);
+    scores(head, seen, work, scalars);
+    weights(seen.count(), work, scalars, row);
+    values(head, seen, work, row);
+    count_rises_in_shards(seen, work, scalars);
+  }
+
+ private:
+  // Pass 1.
+  void scores(const KeysAndValues<Real>& head, const KeyRange& seen, RowWorkspace<Real>& work, RowScalars& scalars) {
+    const std::int64_t n = seen.count(), stride = problem_.seqlen_kv;
+    work.score.assign(n, 0);
+    work.score_tail.assign(n, 0);
+    work.d.assign(n, 0);
+    for (std::int64_t c = 0; c < problem_.head_dim_qk; ++c) {
+      const Real* k = head.k_transposed.data() + c * stride + seen.begin;
+      const Real q = work.q[c];
+      for (std::int64_t j = 0; j < n; ++j) {
+        add_compensated(work.score[j], work.score_tail[j], q * k[j]);
+        work.d[j] += std::fabs(static_cast<double>(q) * static_cast<double>(k[j]));
+      }
+    }
+    const auto scale = static_cast<Real>(problem_.softmax_scale);
+    Real maximum = -std::numeric_limits<Real>::infinity();
+    for (std::int64_t j = 0; j < n; ++j) {
+      work.score[j] = scale * compensated_value(work.score[j], work.score_tail[j]);
+      maximum = std::max(maximum, work.score[j]);
+    }
+    scalars.score_max = static_cast<double>(maximum);
+    scalars.d_max = *std::max_element(work.d.begin(), work.d.begin() + n);
+    double q_abs_sum = 0;
+    for (const Real value : work.q) q_abs_sum += std::fabs(static_cast<double>(value));
+    scalars.abs_sum_max =
+        q_abs_sum + *std::max_element(head.k_abs_sum.begin() + seen.begin, head.k_abs_sum.begin() + seen.end);
+    score_max_ = maximum;
+  }
+
+  // Pass 2.
+  void weights(std::int64_t n, RowWorkspace<Real>& work, RowScalars& s, std::int64_t row) {
+    work.weight.resize(n);
+    Real sum = 0, tail = 0;
+    for (std::int64_t j = 0; j < n; ++j) {
+      work.weight[j] = std::exp(work.score[j] - score_max_);
+      add_compensated(sum, tail, work.weight[j]);
+    }
+    weight_sum_ = compensated_value(sum, tail);
+    const Real lse = score_max_ + std::log(weight_sum_);
+    set(answer_.lse, row, lse);
+    s.lse = static_cast<double>(lse);
+    for (std::int64_t j = 0; j < n; ++j) {
+      const auto p = static_cast<double>(work.weight[j] / weight_sum_);
+      const auto gap = static_cast<double>(score_max_ - work.score[j]);
+      s.p_max = std::max(s.p_max, p);
+      s.sum_p_squared += p * p;
+      s.mean_d += p * work.d[j];
+      s.mean_d_squared += p * work.d[j] * work.d[j];
+      s.mean_gap += p * gap;
+      s.mean_gap_squared += p * gap * gap;
+      s.gap_max = std::max(s.gap_max, gap);
+    }
+  }
+
+  // Passes 3 and 4.
+  void values(const KeysAndValues<Real>& head, const KeyRange& seen, RowWorkspace<Real>& work, std::int64_t row) {
+    const std::int64_t dv = problem_.head_dim_v;
+    RowStatistics& st = answer_.statistics;
+    double* const abs_v = st.p_abs_v.data() + row * dv;
+    double* const p2_v2 = st.p2_v2.data() + row * dv;
+    double* const p2_v = st.p2_v.data() + row * dv;
+    double* const sum_v = st.sum_abs_v.data() + row * dv;
+    double* const max_v = st.max_abs_v.data() + row * dv;
+    double* const variance = st.p_variance.data() + row * dv;
+    work.sum.assign(dv, 0);
+    work.tail.assign(dv, 0);
+    for (std::int64_t j = 0; j < seen.count(); ++j) {
+      const Real* v = head.v.data() + (seen.begin + j) * dv;
+      const Real weight = work.weight[j];
+      const auto p = static_cast<double>(weight / weight_sum_);
+      for (std::int64_t c = 0; c < dv; ++c) {
+        add_compensated(work.sum[c], work.tail[c], weight * v[c]);
+        const auto value = static_cast<double>(v[c]);
+        const double magnitude = std::fabs(value);
+        abs_v[c] += p * magnitude;
+        p2_v2[c] += p * value * (p * value);
+        p2_v[c] += p * p * value;
+        sum_v[c] += magnitude;
+        max_v[c] = std::max(max_v[c], magnitude);
+      }
+    }
+    for (std::int64_t c = 0; c < dv; ++c) {
+      work.sum[c] = compensated_value(work.sum[c], work.tail[c]) / weight_sum_;
+      set(answer_.out, row * dv + c, work.sum[c]);
+    }
+    for (std::int64_t j = 0; j < seen.count(); ++j) {
+      const Real* v = head.v.data() + (seen.begin + j) * dv;
+      const auto p = static_cast<double>(work.weight[j] / weight_sum_);
+      for (std::int64_t c = 0; c < dv; ++c) {
+        const auto distance = static_cast<double>(v[c] - work.sum[c]);
+        variance[c] += p * distance * distance;
+      }
+    }
+  }
+
+  // Within each shard, and within each of its runs alone: a zigzag rank may take its two runs one by one, and the
+  // second starts a maximum of its own.
+  void count_rises_in_shards(const KeyRange& seen, RowWorkspace<Real>& work, RowScalars& scalars) {
+    const double tie = near_tie(problem_.head_dim_qk, problem_.softmax_scale, scalars.d_max);
+    const auto count = [&](std::span<const double> scores) {
+      const Rises rises = count_rises(scores, tie);
+      scalars.rises = std::max(scalars.rises, rises.monotone);
+      scalars.rises_any_split = std::max(scalars.rises_any_split, rises.any_split);
+    };
+    for (const std::vector<TokenRun>& shard : shards_) {
+      work.shard_scores.clear();
+      for (const TokenRun& run : shard) {
+        const std::size_t begin = work.shard_scores.size();
+        for (std::int64_t token = run.begin; token < run.end; token += run.step) {
+          if (token < seen.begin || token >= seen.end) continue;
+          work.shard_scores.push_back(static_cast<double>(work.score[token - seen.begin]));
+        }
+        count(std::span<const double>(work.shard_scores).subspan(begin));
+      }
+      if (shard.size() > 1) count(work.shard_scores);
+    }
+  }
+
+  static void set(WideValues& values, std::int64_t index, Real value) {
+    values.value[index] = static_cast<double>(value);
+    if (!values.tail.empty() && std::isfinite(values.value[index])) {
+      values.tail[index] = static_cast<double>(value - static_cast<Real>(values.value[index]));
+    }
+  }
+
+  const Problem& problem_;
+  const TensorView& q_;
+  ForwardAnswer& answer_;
+  Band band_;
+  std::vector<std::vector<TokenRun>> shards_;  // by rank
+  Real score_max_ = 0, weight_sum_ = 0;
+};
+
+template <class Real>
+ForwardAnswer forward_in(const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                         int threads) {
+  const auto rows = static_cast<std::size_t>(element_count(problem.shape_lse()));
+  const auto elements = static_cast<std::size_t>(element_count(problem.shape_out()));
+  const bool wide = sizeof(Real) > sizeof(double);
+  const auto zeros = [](std::size_t count) { return std::vector<double>(count); };
+  ForwardAnswer answer;
+  answer.out = {zeros(elements), zeros(wide ? elements : 0)};
+  answer.lse = {zeros(rows), zeros(wide ? rows : 0)};
+  answer.statistics = {std::vector<RowScalars>(rows),
+                       zeros(elements),
+                       zeros(elements),
+                       zeros(elements),
+                       zeros(elements),
+                       zeros(elements),
+                       zeros(elements)};
+  answer.unit_roundoff = static_cast<double>(std::numeric_limits<Real>::epsilon()) / 2;
+  constexpr std::int64_t kRowsPerTile = 16;
+  const std::int64_t tiles = (problem.seqlen_q + kRowsPerTile - 1) / kRowsPerTile;
+  for (std::int64_t b = 0; b < problem.batch; ++b) {
+    for (std::int64_t h_kv = 0; h_kv < problem.heads_kv; ++h_kv) {
+      const KeysAndValues<Real> head = widen_head<Real>(k, v, b, h_kv);
+      parallel_for(problem.heads_per_group() * tiles, threads, [&](std::int64_t item) {
+        thread_local RowWorkspace<Real> work;
+        RowForward<Real> forward(problem, q, answer);
+        const std::int64_t h = h_kv * problem.heads_per_group() + item / tiles;
+        const std::int64_t begin = item % tiles * kRowsPerTile;
+        const std::int64_t end = std::min(begin + kRowsPerTile, problem.seqlen_q);
+        for (std::int64_t i = begin; i < end; ++i) forward.row(head, b, h, i, work);
+      });
+    }
+  }
+  return answer;
+}
+
+}  // namespace
+
+ForwardAnswer attention_forward(const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                                int threads) {
+  assert_that(q.shape == problem.shape_q() && k.shape == problem.shape_k() && v.shape == problem.shape_v(),
+              "the oracle's tensors have the problem's shapes");
+  return problem.dtype == Dtype::kF64 ? forward_in<long double>(problem, q, k, v, threads)
+                                      : forward_in<double>(problem, q, k, v, threads);
+}
+
+}  // namespace ringproof

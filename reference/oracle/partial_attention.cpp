@@ -1,0 +1,102 @@
+// The two-pass formula on one block of keys, and the weighted merge of two blocks' answers:
+//
+//   lse = ln(e^lse_a + e^lse_b),   O = e^(lse_a - lse) O_a + e^(lse_b - lse) O_b
+//
+// written with the larger exponent subtracted, so that exp never overflows.
+
+#include "reference/oracle/partial_attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "reference/spec/error.h"
+
+namespace ringproof {
+namespace {
+
+constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+
+// One (batch, head), widened once.
+struct Block {
+  std::vector<double> k, v;  // [seqlen_kv][dim]
+};
+
+std::vector<double> widen(const TensorView& tensor, std::int64_t b, std::int64_t h) {
+  std::vector<double> values;
+  values.reserve(static_cast<std::size_t>(tensor.shape[2] * tensor.shape[3]));
+  for (std::int64_t s = 0; s < tensor.shape[2]; ++s) {
+    for (std::int64_t d = 0; d < tensor.shape[3]; ++d) values.push_back(tensor.load(b, h, s, d));
+  }
+  return values;
+}
+
+void partial_row(const LocalProblem& problem, const Block& block, const std::vector<double>& q, const KeyRange& seen,
+                 std::vector<double>& weights, std::vector<double>& out, double& lse) {
+  const std::int64_t d = problem.head_dim_qk, dv = problem.head_dim_v;
+  std::fill(out.begin(), out.end(), 0.0);
+  lse = kMinusInfinity;
+  if (seen.count() == 0) return;
+  weights.resize(static_cast<std::size_t>(seen.count()));
+  double maximum = kMinusInfinity;
+  for (std::int64_t j = 0; j < seen.count(); ++j) {
+    const double* k = block.k.data() + (seen.begin + j) * d;
+    double dot = 0;
+    for (std::int64_t c = 0; c < d; ++c) dot += q[c] * k[c];
+    weights[j] = problem.softmax_scale * dot;
+    maximum = std::max(maximum, weights[j]);
+  }
+  double sum = 0;
+  for (double& weight : weights) sum += weight = std::exp(weight - maximum);
+  for (std::int64_t j = 0; j < seen.count(); ++j) {
+    const double* v = block.v.data() + (seen.begin + j) * dv;
+    for (std::int64_t c = 0; c < dv; ++c) out[c] += weights[j] * v[c];
+  }
+  for (double& value : out) value /= sum;
+  lse = maximum + std::log(sum);
+}
+
+}  // namespace
+
+void partial_attention(const LocalProblem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                       const TensorView& out, const TensorView& lse) {
+  assert_that(problem.softcap == 0 && problem.documents == 0,
+              "partial attention takes neither softcap nor documents yet");
+  std::vector<double> weights, row(static_cast<std::size_t>(problem.head_dim_v)), query;
+  const std::int64_t group = problem.heads_q / problem.heads_kv;
+  for (std::int64_t b = 0; b < problem.batch; ++b) {
+    for (std::int64_t h = 0; h < problem.heads_q; ++h) {
+      const Block block{widen(k, b, h / group), widen(v, b, h / group)};
+      for (std::int64_t i = 0; i < problem.seqlen_q; ++i) {
+        query.clear();
+        for (std::int64_t c = 0; c < problem.head_dim_qk; ++c) query.push_back(q.load(b, h, i, c));
+        double row_lse = 0;
+        partial_row(problem, block, query, visible_keys(problem.band, i, problem.seqlen_kv), weights, row, row_lse);
+        for (std::int64_t c = 0; c < problem.head_dim_v; ++c) out.store(b, h, i, c, row[c]);
+        lse.store(b, h, i, 0, row_lse);
+      }
+    }
+  }
+}
+
+void merge_partials(const TensorView& out, const TensorView& lse, const TensorView& out_b, const TensorView& lse_b) {
+  for (std::int64_t b = 0; b < out.shape[0]; ++b) {
+    for (std::int64_t h = 0; h < out.shape[1]; ++h) {
+      for (std::int64_t i = 0; i < out.shape[2]; ++i) {
+        const double one = lse.load(b, h, i, 0), other = lse_b.load(b, h, i, 0);
+        const double larger = std::max(one, other);
+        if (larger == kMinusInfinity) continue;
+        const double weight_one = std::exp(one - larger), weight_other = std::exp(other - larger);
+        const double sum = weight_one + weight_other;
+        for (std::int64_t c = 0; c < out.shape[3]; ++c) {
+          const double merged = (weight_one * out.load(b, h, i, c) + weight_other * out_b.load(b, h, i, c)) / sum;
+          out.store(b, h, i, c, merged);
+        }
+        lse.store(b, h, i, 0, larger + std::log(sum));
+      }
+    }
+  }
+}
+
+}  // namespace ringproof

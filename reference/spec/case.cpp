@@ -1,0 +1,118 @@
+#include "reference/spec/case.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "reference/spec/error.h"
+#include "reference/spec/text.h"
+
+namespace ringproof {
+namespace {
+
+const char* to_string(Direction direction) {
+  static constexpr std::array kNames{"fwd", "bwd", "bwd_coupled"};
+  return kNames.at(static_cast<std::size_t>(direction));
+}
+
+std::string shape_text(const Problem& p) {
+  std::string text;
+  for (const auto& [name, value] :
+       {std::pair{"b", p.batch}, std::pair{"hq", p.heads_q}, std::pair{"hkv", p.heads_kv}, std::pair{"sq", p.seqlen_q},
+        std::pair{"skv", p.seqlen_kv}, std::pair{"dqk", p.head_dim_qk}, std::pair{"dv", p.head_dim_v}}) {
+    text += (text.empty() ? "" : ".") + std::string(name) + std::to_string(value);
+  }
+  return text;
+}
+
+// Scalars of narrow storage are fp32 numbers, and print as such.
+std::string scalar_text(double value, Dtype storage) {
+  return storage == Dtype::kF64 ? shortest(value) : shortest(static_cast<float>(value));
+}
+
+std::string scalars_text(const Problem& p) {
+  std::string text = "scale" + scalar_text(p.softmax_scale, p.dtype);
+  if (p.softcap != 0) text += ",softcap" + scalar_text(p.softcap, p.dtype);
+  if (p.has_sink) text += ",sink";
+  if (p.descale_q != 1 || p.descale_k != 1 || p.descale_v != 1) {
+    text += ",descale(" + shortest(p.descale_q) + "," + shortest(p.descale_k) + "," + shortest(p.descale_v) + ")";
+  }
+  return text;
+}
+
+void validate_memory(const Case& c) {
+  const Memory& memory = c.memory;
+  const auto require = [](bool condition, const std::string& sentence) {
+    if (!condition) throw InputError(sentence);
+  };
+  require(memory.gap >= 0 && memory.gap <= std::int64_t{1} << 20, "gap must be between 0 and 2^20 elements");
+  require(memory.order != AxisOrder::kThd || c.problem.batch == 1, "the memory thd holds one batch; give b1 or bshd");
+  const bool same_shape = c.problem.shape_q() == c.problem.shape_k() && c.problem.head_dim_qk == c.problem.head_dim_v;
+  require(!memory.alias || same_shape, "the memory alias needs q, k and v of one shape");
+  require(!memory.v_in_k || c.problem.head_dim_v <= c.problem.head_dim_qk, "the memory v_in_k needs dv at most dqk");
+}
+
+void require_memory_built(const Memory& memory) {
+  for (const auto& [set, name] :
+       {std::pair{memory.huge_batch, "huge_batch"}, std::pair{memory.huge_seq, "huge_seq"},
+        std::pair{memory.page_end, "page_end"}, std::pair{memory.alias, "alias"}, std::pair{memory.v_in_k, "v_in_k"},
+        std::pair{memory.nan_level > 0, "nan1 and nan2"}}) {
+    if (set) throw InputError(std::string("the memory ") + name + " is not judged by this version yet; leave it out");
+  }
+}
+
+}  // namespace
+
+std::string to_string(const Case& c) {
+  const std::string slash = "/";
+  return to_string(c.direction) + slash + std::string(to_string(c.problem.dtype)) + slash + shape_text(c.problem) +
+         slash + to_string(c.problem.mask) + slash + scalars_text(c.problem) + slash + to_string(c.inputs) + ":" +
+         std::to_string(c.inputs.seed) + slash + to_string(c.memory) + slash + to_string(c.problem.topology);
+}
+
+void validate(const Case& c) {
+  validate(c.problem);
+  if (!std::isfinite(c.inputs.offset)) throw InputError("the logit offset of large_offset is not a finite number");
+  validate_memory(c);
+}
+
+std::uint64_t memory_bytes_needed(const Case& c) {
+  const Problem& p = c.problem;
+  const auto count = [](const Shape& shape) {
+    long double elements = 1;
+    for (const std::int64_t extent : shape) elements *= static_cast<long double>(extent);
+    return elements;
+  };
+  const auto bytes = static_cast<long double>(size_bytes(p.dtype));
+  const long double padding = (c.memory.dim2 || c.memory.mixed ? 2.0L : 1.0L) +
+                              static_cast<long double>(c.memory.gap + (c.memory.mixed ? 8 : 0)) /
+                                  static_cast<long double>(std::min(p.head_dim_qk, p.head_dim_v));
+  const long double inputs = count(p.shape_q()) + count(p.shape_k()) + count(p.shape_v());
+  // Per element of O: want and its tail, six statistics, bound and the oracle's part of it, got, and its memory thrice
+  // (as laid out, as remembered, as examined); per row its scalars. One kv head is widened to long double.
+  const long double answers = count(p.shape_out()) * (10 * 8 + bytes * (1 + 3 * padding)) + count(p.shape_lse()) * 200;
+  const auto widened =
+      16 * static_cast<long double>(p.seqlen_kv) * static_cast<long double>(p.head_dim_qk + p.head_dim_v + 8);
+  const long double total = inputs * bytes * (1 + 3 * padding) + answers + widened;
+  const auto limit = static_cast<long double>(std::numeric_limits<std::uint64_t>::max() / 2);
+  return static_cast<std::uint64_t>(std::min(total, limit));
+}
+
+void require_judgeable(const Case& c, std::uint64_t memory_bytes_max) {
+  if (c.direction != Direction::kForward) {
+    throw InputError(std::string("the direction ") + to_string(c.direction) +
+                     " is not judged by this version yet; give fwd");
+  }
+  require_built(c.problem);
+  require_memory_built(c.memory);
+  const std::uint64_t needed = memory_bytes_needed(c);
+  if (needed > memory_bytes_max) {
+    const auto mebibytes = [](std::uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
+    throw InputError("the Case " + to_string(c) + " needs about " + mebibytes(needed) + " and may take " +
+                     mebibytes(memory_bytes_max) + "; give smaller sizes");
+  }
+  validate(c.inputs, c.problem, c.memory);
+}
+
+}  // namespace ringproof

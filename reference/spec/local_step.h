@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "reference/spec/arithmetic.h"
+#include "reference/spec/mask.h"
+#include "reference/spec/tensor.h"
+
+namespace ringproof {
+
+/// Attention of one rank's query rows against the key block it holds now. Lengths are local; the band is
+/// already shifted to local indices, so that row i sees key j iff i + lo <= j <= i + hi.
+struct LocalProblem {
+  std::int64_t batch, heads_q, heads_kv, seqlen_q, seqlen_kv, head_dim_qk, head_dim_v;
+  Band band;
+  double softmax_scale;
+  double softcap = 0;
+  /// Document boundaries in local indices (documents + 1 each), null without documents. Not built yet: kept
+  /// null.
+  std::int64_t documents = 0;
+  const std::int64_t* cu_seqlens_q = nullptr;
+  const std::int64_t* cu_seqlens_kv = nullptr;
+};
+
+/// The compute of a ring, passed in. `run` reads q, k, v in storage dtype and overwrites out and lse, both in
+/// the partial dtype, for every row: rows that see no key of this block get O = 0, lse = -inf. `stream` as in
+/// Forward.
+struct LocalStep {
+  std::string name;
+  std::uint32_t dtypes;           ///< storage dtypes it takes, by bit
+  std::int64_t head_dim_max = 0;  ///< 0 no limit
+  /// What it declares for a storage dtype; partial_dtype is the dtype of its out and lse.
+  std::function<Arithmetic(Dtype storage)> arithmetic;
+  std::function<void(const LocalProblem&, const TensorView& q, const TensorView& k, const TensorView& v,
+                     const TensorView& out, const TensorView& lse, void* stream)>
+      run;
+};
+
+}  // namespace ringproof
