@@ -29,7 +29,9 @@ std::vector<Candidate> choose_candidates(std::span<const std::string> names) {
       for (const Candidate& candidate : all) known += (known.empty() ? "" : ", ") + candidate.name;
       throw InputError("there is no candidate '" + name + "'; there are " + known);
     }
-    chosen.push_back(*found);
+    const bool named_before =
+        std::any_of(chosen.begin(), chosen.end(), [&](const Candidate& c) { return c.name == name; });
+    if (!named_before) chosen.push_back(*found);
   }
   return chosen;
 }

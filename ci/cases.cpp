@@ -20,7 +20,9 @@ std::string read_text(const std::string& path) {
   if (std::filesystem::is_directory(path, failed) || !file) {
     throw InputError("the case file " + path + " cannot be read; give a file of Case lines, or - for standard input");
   }
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (file.bad()) throw InputError("the case file " + path + " could not be read to its end; restore it");
+  return text;
 }
 
 // Beside the executable's folder when installed, else in the source tree.
@@ -65,12 +67,14 @@ std::vector<Case> choose_cases(const CaseChoice& choice) {
   std::vector<Case> cases;
   for (const std::string& line : choice.lines) cases.push_back(parse_case(line));
   for (const std::string& file : choice.files) {
-    for (Case& c : parse_cases(read_text(file), file == "-" ? "standard input" : file)) cases.push_back(std::move(c));
+    const std::string source = file == "-" ? "standard input" : file;
+    std::vector<Case> found = parse_cases(read_text(file), source);
+    if (found.empty()) throw InputError(source + " holds no Case; give Case lines, one a line");
+    for (Case& c : found) cases.push_back(std::move(c));
   }
   if (!choice.tier.empty()) {
     for (Case& c : cases_of_tier(choice.tier, choice.seed)) cases.push_back(std::move(c));
   }
-  if (cases.empty()) throw InputError("the case file holds no Case; give Case lines, one a line");
   for (Case& c : cases) {
     if (choice.topology) c.problem.topology = *choice.topology;
     require_judgeable(c, choice.memory_bytes_max);

@@ -21,9 +21,17 @@ RING = SMALL.replace("/single", "/zigzag3")
 BF16 = SMALL.replace("/fp32/", "/bf16/")
 
 
-def command(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str, stdin: str | None = None, data: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "RINGPROOF_DATA": data} if data else None
     return subprocess.run(
-        [str(RINGPROOF), *arguments], capture_output=True, text=True, input=stdin, timeout=300
+        [str(RINGPROOF), *arguments],
+        capture_output=True,
+        text=True,
+        input=stdin,
+        timeout=300,
+        env=environment,
     )
 
 
@@ -43,8 +51,51 @@ class TestVerdicts(unittest.TestCase):
         self.assertEqual(done.returncode, 1, done.stdout)
         self.assertIn("1 of 640 elements of out lie outside their bound", done.stdout)
         self.assertIn("(batch 0, head 1, row 19, column 15)", done.stdout)
-        self.assertIn(f"ringproof gate --candidate canary --case '{SMALL}'", done.stdout)
+        smallest = (
+            "fwd/fp32/b1.hq1.hkv1.sq1.skv1.dqk1.dv1/full/scale0.25/uniform_probe:0/bhsd/single"
+        )
+        self.assertIn(f"ringproof gate --candidate canary --case '{smallest}'", done.stdout)
         self.assertIn("REJECTED", done.stdout.splitlines()[-1])
+
+    def test_the_search_for_the_smallest_case_can_be_left_out(self) -> None:
+        done = gate("--candidate", "canary", "--case", SMALL, "--no-shrink")
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn(f"rerun: ringproof gate --candidate canary --case '{SMALL}'", done.stdout)
+
+    def test_cases_without_an_element_are_inconclusive(self) -> None:
+        done = gate("--case", SMALL.replace("sq20", "sq0"))
+        self.assertEqual(done.returncode, 3, done.stdout)
+
+    def test_a_candidate_named_twice_is_judged_once(self) -> None:
+        done = gate("--candidate", "ring:double", "--candidate", "ring:double", "--case", SMALL)
+        self.assertEqual(done.stdout.count("ring:double: accepted"), 1, done.stdout)
+
+    def test_a_rejection_stands_though_its_files_cannot_be_written(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "junit.xml" / "taken").mkdir(parents=True)
+            done = gate("--candidate", "canary", "--case", SMALL, "--out", folder)
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            self.assertIn("REJECTED", done.stdout)
+            self.assertIn("junit.xml", done.stderr)
+
+    def test_truncated_data_are_refused_before_anything_runs(self) -> None:
+        real = "fwd/fp32/b1.hq12.hkv12.sq8.skv8.dqk32.dv32/full/scale0.25/real(lost):0/bhsd/single"
+        with tempfile.TemporaryDirectory() as data, tempfile.TemporaryDirectory() as folder:
+            source = pathlib.Path(__file__).resolve().parent.parent / "golden/data/real"
+            os.mkdir(f"{data}/real")
+            for tensor in "qkv":
+                stored = (source / f"minilm.0.{tensor}.npy").read_bytes()
+                (pathlib.Path(data) / f"real/lost.{tensor}.npy").write_bytes(stored)
+            done = command(
+                "gate", "--candidate", "ring:double", "--in-order", "--cases", "-", "--out", folder,
+                stdin=f"{SMALL}\n{real}\n{SMALL}\n", data=data,
+            )  # fmt: skip
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            truncated = pathlib.Path(data) / "real/lost.v.npy"
+            truncated.write_bytes(truncated.read_bytes()[:-2])
+            done = command("gate", "--case", real, "--out", folder, data=data)
+            self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+            self.assertIn("truncated", done.stderr)
 
     def test_nothing_judged_is_inconclusive(self) -> None:
         done = gate("--candidate", "flash_forward_fp32", "--case", BF16)
@@ -168,6 +219,7 @@ class TestBadInput(unittest.TestCase):
 
     def test_empty_case_file(self) -> None:
         self.assert_refused("holds no Case", "--cases", "-", stdin="# nothing\n")
+        self.assert_refused("holds no Case", "--case", SMALL, "--cases", "-", stdin="# nothing\n")
 
     def test_absurd_sizes(self) -> None:
         self.assert_refused(
@@ -177,6 +229,17 @@ class TestBadInput(unittest.TestCase):
             "wanted a whole number", "--case", SMALL.replace("sq20", "sq99999999999999999999")
         )
         self.assert_refused("give smaller sizes", "--case", SMALL.replace("sq20", "sq900000000"))
+
+    def test_sizes_no_loop_could_finish(self) -> None:
+        self.assert_refused("more than 2^24", "--case", SMALL.replace("b1.", "b1000000000000."))
+        ranks = SMALL.replace("single", "contiguous1048576")
+        self.assert_refused("more ranks than this version runs", "--case", ranks)
+
+    def test_scalars_and_offsets_that_mean_nothing(self) -> None:
+        tiny = SMALL.replace("scale0.25", "scale1e-50")
+        self.assert_refused("is 0 in fp32", "--case", tiny)
+        beyond = SMALL.replace("gauss", "large_offset(1e9)")
+        self.assert_refused("no fraction of a score", "--case", beyond)
 
     def test_unknown_tier_topology_and_requirement(self) -> None:
         self.assert_refused("there is no tier 'quick'", "--tier", "quick")

@@ -1,6 +1,6 @@
-"""Prints what did not run and why, then the closing line of ci/test.sh: 'N passed, N failed, N skipped'.
+"""Prints what did not run and why, then the closing line: 'N passed, N failed, N skipped'.
 
-Reads CTest's JUnit file. Exit code 1 when a test failed or none passed.
+The end of ci/test.sh. Reads CTest's JUnit file. Exit code 1 when a test failed or none passed.
 """
 
 from __future__ import annotations

@@ -5,23 +5,25 @@
 
 #include <fmt/format.h>
 
-#include <atomic>
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <map>
-#include <memory>
 #include <optional>
-#include <thread>
+#include <span>
 
 #include "ci/candidates.h"
 #include "ci/gate_table.h"
 #include "ci/machine.h"
 #include "ci/progress.h"
+#include "reference/judge/shrink.h"
 #include "reference/spec/error.h"
 #include "reports/results.h"
 
 namespace ringproof {
 namespace {
+
+constexpr double kShrinkSecondsMax = 10;  // per candidate and run: a broken kernel must not cost minutes
 
 volatile std::sig_atomic_t interrupted = 0;
 
@@ -61,8 +63,16 @@ class GateRun {
     for (const Case& c : cases_) {
       progress.show(cases_done_, to_string(c));
       if (interrupted) break;
-      const Reference reference = prepare(c, threads);
-      for (std::size_t index = 0; index < candidates_.size(); ++index) judge(index, reference, progress);
+      std::optional<Reference> reference;
+      std::string failure;
+      try {
+        reference = prepare(c, threads);
+      } catch (const std::exception& error) {  // data lost or memory spent since the Cases were checked
+        failure = error.what();
+      }
+      for (std::size_t index = 0; index < candidates_.size(); ++index) {
+        note(index, c, reference ? evidence_of(index, *reference) : failed_evidence(index, c, failure), progress);
+      }
       ++cases_done_;
     }
     progress.show(cases_done_, "done");
@@ -107,8 +117,11 @@ class GateRun {
 
   std::vector<std::string> missing_requirements() const {
     std::vector<std::string> missing;
+    const bool on_cuda = std::any_of(candidates_.begin(), candidates_.end(), [](const Candidate& candidate) {
+      return candidate.name.ends_with(":cuda");  // it is here only if a device is
+    });
     for (const std::string& need : options_.require) {
-      if (need != "cuda" || machine_.cuda_device == "none") missing.push_back(need);
+      if (need != "cuda" || !on_cuda) missing.push_back(need);
     }
     return missing;
   }
@@ -121,23 +134,77 @@ class GateRun {
   std::int64_t cases_asked() const { return static_cast<std::int64_t>(cases_.size()); }
 
  private:
-  void judge(std::size_t index, const Reference& reference, Progress& progress) {
-    const Candidate& candidate = candidates_[index];
+  static Evidence evidence_on(const Candidate& candidate, const Reference& reference, Buffers& buffers) {
     const Dtype dtype = reference.c.problem.dtype;
+    const Got got = run(candidate, reference, buffers);
     const Description description = candidate.describe(dtype, reference.c.direction);
-    const Got got = run(candidate, reference, buffers_[index]);
-    const Evidence evidence = compare(candidate.name, reference, resolve(description.arithmetic, dtype), got);
-    const CaseVerdict verdict = verify_case(evidence);
+    return compare(candidate.name, reference, resolve(description.arithmetic, dtype), got);
+  }
+
+  Evidence evidence_of(std::size_t index, const Reference& reference) {
+    try {
+      return evidence_on(candidates_[index], reference, buffers_[index]);
+    } catch (const std::exception& error) {
+      return failed_evidence(index, reference.c, error.what());
+    }
+  }
+
+  // The smallest Case on which the same check still fails, as far as this candidate's share of time allows.
+  Case smallest_failing(const Candidate& candidate, const Case& c, const std::string& check) {
+    const auto start = std::chrono::steady_clock::now();
+    double& seconds_spent = shrink_seconds_[candidate.name];
+    const double before = seconds_spent;
+    Buffers fresh;
+    const auto still_fails = [&](const Case& neighbour) {
+      if (interrupted || !(seconds_spent < kShrinkSecondsMax)) return false;
+      const Reference reference = prepare(neighbour, machine_.cores);
+      const bool fails = failing_check(evidence_on(candidate, reference, fresh)) == check;
+      seconds_spent = before + std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      return fails;
+    };
+    return shrink(c, still_fails);
+  }
+
+  Evidence failed_evidence(std::size_t index, const Case& c, const std::string& reason) const {
+    const Problem& problem = c.problem;
+    const std::int64_t head_dim = std::max(problem.head_dim_qk, problem.head_dim_v);
+    return {candidates_[index].name,
+            to_string(c),
+            problem.dtype,
+            problem.mask.kind,
+            head_dim,
+            CallStatus::kFailed,
+            reason,
+            {},
+            {},
+            {"out by value"},
+            0,
+            0};
+  }
+
+  void note(std::size_t index, const Case& c, const Evidence& evidence, Progress& progress) {
+    const Candidate& candidate = candidates_[index];
+    CaseVerdict verdict = verify_case(evidence);
+    if (verdict.outcome == Outcome::kRejected && options_.shrink) {
+      progress.show(cases_done_, "shrinking " + verdict.case_line);
+      verdict.smallest_case = to_string(smallest_failing(candidate, c, failing_check(evidence)));
+    }
     if (writer_) writer_->evidence(sequence_, evidence, verdict);
     ++sequence_;
     if (verdict.outcome == Outcome::kRejected || verdict.outcome == Outcome::kInconclusive) {
       progress.clear();
-      fmt::print("{}: {} on '{}'\n  {}\n  rerun: ringproof gate --candidate {} --case '{}'\n", candidate.name,
-                 to_string(verdict.outcome), verdict.case_line, verdict.reason, candidate.name, verdict.case_line);
+      const std::string& smallest = verdict.smallest_case.empty() ? verdict.case_line : verdict.smallest_case;
+      fmt::print("{}: {} on '{}'\n  {}\n  {}: ringproof gate --candidate {} --case '{}'\n", candidate.name,
+                 to_string(verdict.outcome), verdict.case_line, verdict.reason,
+                 verdict.smallest_case.empty() ? "rerun" : "the smallest Case that still fails", candidate.name,
+                 smallest);
       std::fflush(stdout);
     }
+    const Dtype dtype = c.problem.dtype;
     Group& group = groups_[{candidate.name, dtype}];
-    if (evidence.status != CallStatus::kUnsupported) group.contract = contract_of(description, dtype);
+    if (evidence.status == CallStatus::kReturned) {
+      group.contract = contract_of(candidate.describe(dtype, c.direction), dtype);
+    }
     group.evidence.push_back(evidence);
   }
 
@@ -157,6 +224,7 @@ class GateRun {
   std::map<std::pair<std::string, Dtype>, Group> groups_;
   std::vector<NotRun> not_run_, not_asked_;
   std::vector<std::string> nothing_judged_;
+  std::map<std::string, double> shrink_seconds_;  // by candidate
   std::int64_t cases_done_ = 0, sequence_ = 0;
 };
 
@@ -165,6 +233,17 @@ void require_known(const std::vector<std::string>& needs) {
     if (need != "cuda" && need != "nccl" && need != "mpi") {
       throw InputError("--require knows cuda, nccl and mpi, not '" + need + "'");
     }
+  }
+}
+
+// A verdict stands whether or not its JUnit file can be written; an acceptance without the file is none.
+ExitCode leave_junit(const std::string& out, std::span<const Verdict> verdicts, ExitCode code) {
+  try {
+    write_junit(out, verdicts);
+    return code;
+  } catch (const Error& error) {
+    fmt::print(stderr, "ringproof: {}\n", error.what());
+    return code == ExitCode::kAccepted ? ExitCode::kInconclusive : code;
   }
 }
 
@@ -188,7 +267,6 @@ ExitCode run_gate(const GateOptions& options) {
     for (const NotRun& one : run.not_run()) run.writer()->not_run(one.what, one.why);
     for (const Verdict& verdict : verdicts) run.writer()->verdict(verdict);
     run.writer()->end({static_cast<int>(code), run.cases_done() < run.cases_asked(), run.cases_done(), seconds});
-    write_junit(options.out, verdicts);
   }
   print_table(verdicts);
   for (const NotRun& one : run.not_run()) fmt::print("not run: {}: {}\n", one.what, one.why);
@@ -199,7 +277,7 @@ ExitCode run_gate(const GateOptions& options) {
     fmt::print("interrupted after {} of {} Cases; what was finished is kept\n", run.cases_done(), run.cases_asked());
   }
   print_closing(code, run.cases_done(), seconds, options.out);
-  return code;
+  return options.out.empty() ? code : leave_junit(options.out, verdicts, code);
 }
 
 }  // namespace ringproof

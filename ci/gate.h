@@ -16,6 +16,7 @@ struct GateOptions {
   std::string out;                   ///< folder of results.jsonl and junit.xml; "" writes nothing
   std::vector<std::string> require;  ///< "cuda", "nccl", "mpi"
   std::int64_t refusals_max = 0;     ///< --allow-unsupported
+  bool shrink = true;                ///< look for the smallest Case that still fails
   int threads = 0;                   ///< of the oracle; 0: all cores
 };
 

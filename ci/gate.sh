@@ -11,6 +11,8 @@ report=build/report
 code=0
 build/bin/ringproof gate --out "$report" "$@" || code=$?
 [ "$code" -eq 2 ] && exit 2
+# A crash of the command itself is inconclusive.
+[ "$code" -le 4 ] || code=3
 # The page needs what the run left; a later --out of the user's wins over ours.
 while [ $# -gt 0 ]; do
   case "$1" in

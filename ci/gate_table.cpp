@@ -19,7 +19,7 @@ const char* word_for(ExitCode code) {
   switch (code) {
     case ExitCode::kAccepted: return "accepted";
     case ExitCode::kRejected: return "REJECTED";
-    case ExitCode::kRefusals: return "INCONCLUSIVE: more declared Cases refused than --allow-unsupported";
+    case ExitCode::kRefusals: return "REFUSED: more declared Cases than --allow-unsupported";
     default: return "INCONCLUSIVE";
   }
 }
@@ -47,7 +47,7 @@ void print_table(std::span<const Verdict> verdicts) {
 }
 
 void print_closing(ExitCode code, std::int64_t cases, double seconds, const std::string& out) {
-  fmt::print("{}: {} Cases in {:.1f} s", word_for(code), cases, seconds);
+  fmt::print("{}: {} {} in {:.1f} s", word_for(code), cases, cases == 1 ? "Case" : "Cases", seconds);
   if (!out.empty()) fmt::print("; records in {}", out);
   fmt::print("\n");
 }

@@ -45,7 +45,10 @@ void add_gate(CLI::App& app, GateOptions& options, std::string& topology) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   gate->add_option("--require", options.require, "cuda, nccl or mpi: inconclusive (3) where it is not here");
   gate->add_option("--allow-unsupported", options.refusals_max, "Refusals of declared Cases allowed before exit code 4")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  gate->add_flag("!--no-shrink", options.shrink,
+                 "Do not look for the smallest Case on which a rejected candidate still fails");
   gate->add_option("--threads", options.threads, "Threads of the reference (default: all cores)")
       ->check(CLI::Range(1, 4096));
 }

@@ -71,9 +71,9 @@ def breakable(line):
     return markupsafe.escape(line).replace("/", markupsafe.Markup("/<wbr>"))
 
 
-def rerun(case):
-    """The command that runs this Case again; the line is always quoted, it may hold parentheses."""
-    line = case["case"].replace("'", "'\\''")
+def rerun(case, line):
+    """The command that judges `line` again; it is always quoted, it may hold parentheses."""
+    line = line.replace("'", "'\\''")
     return f"ringproof gate --candidate {shlex.quote(case['candidate'])} --case '{line}'"
 
 
@@ -92,7 +92,8 @@ def trouble(cases):
     """Cases a reader must look at: rejected, inconclusive, and refused though declared."""
     found = [case for case in cases if case["outcome"] in ("rejected", "inconclusive")
              or case["status"] == "refused"]
-    return [{**case, "rerun": rerun(case), "worst": worst_tensors(case)}
+    return [{**case, "rerun": rerun(case, case["case"]), "worst": worst_tensors(case),
+             "smallest": rerun(case, case["smallest_case"]) if case["smallest_case"] else ""}
             for case in sorted(found, key=reading_order)]
 
 

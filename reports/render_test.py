@@ -24,7 +24,8 @@ END = {"record": "end", "exit_code": 1, "interrupted": False, "count_cases": 5, 
 
 def tensor(name, used, **other):
     return {"name": name, "count": 32, "count_outside": 0, "count_not_judged": 0,
-            "worst_index": [0, 0, 3, 7], "want": 0.125, "got": 0.25, "error": 0.125, "bound": 0.5,
+            "count_undefined": 0, "worst_index": [0, 0, 3, 7],
+            "want": 0.125, "got": 0.25, "error": 0.125, "bound": 0.5,
             "bound_used": used, **other}
 
 
@@ -33,7 +34,8 @@ def case(sequence, candidate, outcome, reason="", **other):
     tensors = [tensor("out", 0.25), tensor("lse", 0.0)] if status == "returned" else []
     return {"record": "case", "sequence": sequence, "candidate": candidate,
             "case": LINE.format("window(1,0)", sequence), "dtype": "fp32", "mask": "window",
-            "status": status, "outcome": outcome, "reason": reason, "structure_faults": [],
+            "status": status, "outcome": outcome, "reason": reason,
+            "smallest_case": "", "structure_faults": [],
             "tensors": tensors, "candidate_ms": 2.0, "reference_ms": 3.0, **other}
 
 
@@ -41,14 +43,15 @@ def verdict(candidate, outcome, **counts):
     zero = {f"count_{name}": 0 for name in render.COUNTS}
     return {"record": "verdict", "candidate": candidate, "outcome": outcome,
             "scope": f"scope of {candidate}", "contract": f"contract of {candidate}", **zero,
-            **counts, "bound_used": 0.25, "time_ms": 6.0, "facts": []}
+            **counts, "count_elements": 64, "bound_used": 0.25, "time_ms": 6.0, "facts": []}
 
 
 def whole_run():
     outside = [tensor("out", "inf", count_outside=3, got="nan", error="nan")]
     return [
         RUN, case(0, "good", "accepted"),
-        case(1, "bad", "rejected", "3 of 32 elements of out lie outside", tensors=outside),
+        case(1, "bad", "rejected", "3 of 32 elements of out lie outside", tensors=outside,
+                  smallest_case="fwd/smallest"),
         case(2, "bad", "inconclusive", "the call failed: <script>alert(1)</script> & $x_$ `|`"),
         case(3, "bad", "unsupported", "mask window"),
         case(4, "shy", "unsupported", "refused without a word", status="refused"),
@@ -131,6 +134,11 @@ class RenderTest(unittest.TestCase):
                 if record["status"] != "unsupported":
                     self.assertIn(render.markdown(record["reason"]), text)
 
+    def test_the_smallest_failing_case_comes_with_its_command(self):
+        for page in self.pages(whole_run()):
+            command = "ringproof gate --candidate bad --case 'fwd/smallest'"
+            self.assertEqual(html.unescape(page).count(command), 1)
+
     def test_what_went_wrong_comes_with_the_line_that_reruns_it_and_the_worst_first(self):
         lines = [f"ringproof gate --candidate {name} --case '{LINE.format('window(1,0)', seed)}'"
                  for name, seed in (("bad", 1), ("bad", 2), ("shy", 4))]
@@ -138,7 +146,7 @@ class RenderTest(unittest.TestCase):
             places = [html.unescape(page).find(line) for line in lines]
             self.assertNotIn(-1, places)
             self.assertEqual(places, sorted(places))
-            self.assertEqual(html.unescape(page).count("ringproof gate --candidate"), 3)
+            self.assertEqual(html.unescape(page).count("ringproof gate --candidate"), 4)
 
     def test_a_rejected_case_shows_its_worst_element(self):
         page, _ = self.pages(whole_run())

@@ -40,6 +40,7 @@ Json tensor_json(const TensorEvidence& tensor) {
               {"count", tensor.count},
               {"count_outside", tensor.count_outside},
               {"count_not_judged", tensor.count_not_judged},
+              {"count_undefined", tensor.count_undefined},
               {"worst_index", tensor.worst_index},
               {"want", number(tensor.want)},
               {"got", number(tensor.got)},
@@ -132,6 +133,7 @@ void ResultsWriter::evidence(std::int64_t sequence, const Evidence& evidence, co
              {"status", to_string(evidence.status)},
              {"outcome", ringproof::to_string(verdict.outcome)},
              {"reason", verdict.reason},
+             {"smallest_case", verdict.smallest_case},
              {"structure_faults", evidence.structure_faults},
              {"tensors", tensors},
              {"candidate_ms", number(evidence.candidate_ms)},
@@ -152,6 +154,7 @@ void ResultsWriter::verdict(const Verdict& verdict) {
              {"count_refused", verdict.count_refused},
              {"count_inconclusive", verdict.count_inconclusive},
              {"count_rejected", verdict.count_rejected},
+             {"count_elements", verdict.count_elements},
              {"bound_used", number(verdict.bound_used)},
              {"time_ms", number(verdict.time_ms)},
              {"facts", facts}}));

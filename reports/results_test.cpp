@@ -66,7 +66,7 @@ RunInfo some_run() {
 }
 
 Evidence some_evidence() {
-  TensorEvidence out{"out", 64, 1, 2, {0, 1, 2, 3}, 0.1, 0.3, 0.2, 0.1, 2};
+  TensorEvidence out{"out", 64, 1, 2, 3, {0, 1, 2, 3}, 0.1, 0.3, 0.2, 0.1, 2};
   return {"kernel", "a Case line",         Dtype::kBf16, MaskKind::kWindow,
           64,       CallStatus::kReturned, "",           {"an element of lse is unwritten"},
           {out},    {"out by value"},      1.5,          2.5};

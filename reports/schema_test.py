@@ -26,7 +26,8 @@ CASES = (PLAIN, RING, BF16, EXACT, ONE_KEY)
 # A record that no run of the built-in candidates writes: a fact, and numbers that are not finite.
 MADE = {"record": "verdict", "candidate": "c", "outcome": "rejected", "scope": "", "contract": "",
         "count_cases": 1, "count_accepted": 0, "count_unsupported": 0, "count_refused": 0,
-        "count_inconclusive": 0, "count_rejected": 1, "bound_used": "inf", "time_ms": "nan",
+        "count_inconclusive": 0, "count_rejected": 1, "count_elements": 0,
+        "bound_used": "inf", "time_ms": "nan",
         "facts": [{"name": "f", "value": "-inf", "unit": "1", "measured_against": "1.05"}]}
 
 

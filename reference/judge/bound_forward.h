@@ -30,7 +30,7 @@ struct RowErrors {
   double denominator;     ///< C: denominator only, multiplies |O|
   double underflow;       ///< multiplies sum |v|
   double merge_weight;    ///< relative error of merge weights and partials, multiplies sum p |v|
-  double lerp;            ///< lerp merges only, multiplies max |v|
+  double merge_largest;   ///< merges, multiplies max |v|
   double lse_merge;       ///< added to lse
   double absolute;        ///< added to O: what operations lose below the normal range, and partials' rounding there
 };
@@ -38,9 +38,9 @@ struct RowErrors {
 /// The errors of one row. `merges` counts those of the topology and the declared ones.
 RowErrors row_errors(const Problem& problem, const Arithmetic& arithmetic, const RowScalars& row);
 
-/// Errors of merging partials (R1): `weight` multiplies sum p |v|, `lerp` max |v|, `lse` is absolute on lse.
+/// Errors of merging partials (R1): `weight` multiplies sum p |v|, `largest` max |v|, `lse` is absolute on lse.
 struct MergeErrors {
-  double weight, lerp, lse;
+  double weight, largest, lse;
 };
 MergeErrors merge_errors(const Arithmetic& arithmetic, std::int64_t merges, const RowScalars& row);
 

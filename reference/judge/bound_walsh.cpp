@@ -46,7 +46,7 @@ Bounds bound_walsh(const Case& c, const Arithmetic& a, const ForwardAnswer& want
     for (std::int64_t column = 0; column < problem.head_dim_v; ++column) {
       const std::size_t at = row * static_cast<std::size_t>(problem.head_dim_v) + static_cast<std::size_t>(column);
       const double magnitude = std::fabs(want.out.value[at]);
-      const double before = (u_p + 4 * u) * magnitude + merge.weight + merge.lerp + lost;  // |v| = 1
+      const double before = (u_p + 4 * u) * magnitude + merge.weight + merge.largest + lost;  // |v| = 1
       // The oracle's sums are exact here too; only its division rounds, and 0 stays 0.
       bounds.out[at] = round_out(a, out, magnitude, before) * rounding_up(1) + 2 * want.unit_roundoff * magnitude;
     }

@@ -8,7 +8,7 @@
 namespace ringproof {
 namespace {
 
-constexpr std::int64_t kGuardElements = 512;  // more than a tile's overrun of one row of 256 head dims
+constexpr std::int64_t kGuardElements = 4096;  // more than a tile's overrun by 16 rows of 256 head dims
 
 // A quiet NaN whose payload carries the call's number; no kernel makes this one by arithmetic.
 std::uint64_t nan_pattern(Dtype dtype, std::uint64_t call) {

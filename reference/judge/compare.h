@@ -16,6 +16,7 @@ struct TensorEvidence {
   std::int64_t count = 0;             ///< elements compared
   std::int64_t count_outside = 0;     ///< elements whose error is not <= bound
   std::int64_t count_not_judged = 0;  ///< elements whose bound promises nothing
+  std::int64_t count_undefined = 0;   ///< elements of empty rows the candidate leaves undefined: not in count
   /// The worst element: the largest error / bound; the first in order among equals. Meaningless while count
   /// is 0.
   std::array<std::int64_t, 4> worst_index{};  ///< batch, head, row, column
@@ -49,7 +50,8 @@ Evidence compare(const std::string& candidate, const Reference& reference, const
 void judge_element(TensorEvidence& facts, Dtype format, const std::array<std::int64_t, 4>& index, double want,
                    double tail, double got, double bound);
 
-/// True where a declared Arithmetic promises that a row with one key (score `score`) returns that key's v by
+/// True where a declared Arithmetic promises that a row with one key, whose other keys weigh at most `slack` together
+/// (relative to that key's value), returns that key's v by
 /// value in 16-bit storage.
 bool returns_single_key_by_value(const Problem& problem, const Arithmetic& arithmetic, const RowScalars& row,
                                  double slack);

@@ -232,5 +232,34 @@ TEST(CompareByValue, IsAskedOnlyWhereTheArithmeticPromisesIt) {
   EXPECT_FALSE(returns_single_key_by_value(sink, resolve({}, Dtype::kBf16), row, 0));
 }
 
+TEST(Compare, CountsEmptyRowsOfACandidateThatDoesNotDefineThemAndJudgesTheOthers) {
+  // Rows 0 and 1 of 5 see none of 3 keys.
+  const Reference reference =
+      prepare(parse_case("fwd/fp32/b1.hq1.hkv1.sq5.skv3.dqk4.dv2/causal_bottom_right/scale0.5/gauss:5/bhsd/single"), 1);
+  Got got{CallStatus::kReturned, "", {Dtype::kF32, {1, 1, 5, 2}}, {Dtype::kF32, {1, 1, 5, 1}}, true, {}, 0};
+  for (std::int64_t row = 0; row < 5; ++row) {
+    const bool is_empty = row < 2;
+    const auto at = static_cast<std::size_t>(row);
+    for (std::int64_t c = 0; c < 2; ++c) {
+      got.out.view().store(0, 0, row, c,
+                           is_empty ? 0.5 : reference.want.out.value[2 * at + static_cast<std::size_t>(c)]);
+    }
+    got.lse.view().store(0, 0, row, 0, is_empty ? kInfinity : reference.want.lse.value[at]);
+  }
+  const Arithmetic arithmetic = resolve({}, Dtype::kF32);
+  const Evidence claimed = compare("kernel", reference, arithmetic, got);
+  EXPECT_EQ(claimed.tensors[0].count_outside, 4);
+  EXPECT_EQ(claimed.tensors[1].count_outside, 2);
+  got.empty_rows_defined = false;
+  const Evidence unclaimed = compare("kernel", reference, arithmetic, got);
+  EXPECT_EQ(unclaimed.tensors[0].count_outside, 0);
+  EXPECT_EQ(unclaimed.tensors[0].count, 6);
+  EXPECT_EQ(unclaimed.tensors[0].count_undefined, 4);
+  EXPECT_EQ(unclaimed.tensors[1].count_outside, 0);
+  EXPECT_EQ(unclaimed.tensors[1].count_undefined, 2);
+  got.out.view().store(0, 0, 4, 0, 7);
+  EXPECT_EQ(compare("kernel", reference, arithmetic, got).tensors[0].count_outside, 1);
+}
+
 }  // namespace
 }  // namespace ringproof

@@ -3,6 +3,7 @@
 
 #include "reference/judge/run.h"
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <optional>
@@ -49,8 +50,12 @@ class Call {
       : candidate_(candidate), reference_(reference), problem_(reference.c.problem), buffers_(buffers) {
     memory_ = reference.c.memory;
     if (!description.has(kArbitraryStrides)) {
-      memory_ = {};
       memory_.order = description.has(kWantsBshd) ? AxisOrder::kBshd : AxisOrder::kBhsd;
+    }
+    const Arithmetic arithmetic = resolve(description.arithmetic, problem_.dtype);
+    poison_dtype_ = problem_.dtype;
+    for (const Dtype dtype : {arithmetic.operand_dtype, arithmetic.accumulator_dtype}) {
+      if (format_facts(dtype).finite_max < format_facts(poison_dtype_).finite_max) poison_dtype_ = dtype;
     }
     has_lse_ = description.has(kWritesLse);
     buffers.ranks.resize(std::max<std::size_t>(buffers.ranks.size(), static_cast<std::size_t>(ranks())));
@@ -62,13 +67,11 @@ class Call {
 
   Status execute() {
     if (ranks() == 1) return forward(candidate_.forward, 0);
-    std::vector<Status> status(static_cast<std::size_t>(ranks()), Status::kOk);
+    // A rank that never reports has failed.
+    std::vector<Status> status(static_cast<std::size_t>(ranks()), Status::kError);
     candidate_.on_ranks(problem_.topology,
                         [&](int rank, const Forward& bound) { status[rank] = forward(bound, rank); });
-    for (const Status one : status) {
-      if (one != Status::kOk) return one;
-    }
-    return Status::kOk;
+    return *std::max_element(status.begin(), status.end());
   }
 
   void collect(Got& got) {
@@ -91,7 +94,7 @@ class Call {
     const auto input = [&](PlacedTensor& to, TensorRole role, const Tensor& from,
                            const std::vector<std::int64_t>& tokens) {
       const Shape shape = with_rows(from.shape(), tokens.size());
-      to.place(problem_.dtype, shape, lay_out(memory_, role, shape), buffers_.calls);
+      to.place(problem_.dtype, shape, lay_out(memory_, role, shape), pattern(role, rank));
       scatter(from.view(), to.view(), tokens);
       if (role != TensorRole::kQ) poison_unseen(to.view(), tokens);
       to.remember();
@@ -100,8 +103,15 @@ class Call {
     input(mine.k, TensorRole::kK, reference_.inputs.k, keys);
     input(mine.v, TensorRole::kV, reference_.inputs.v, keys);
     const Shape out = with_rows(problem_.shape_out(), rows.size()), lse = with_rows(problem_.shape_lse(), rows.size());
-    mine.out.place(dtype_of_out(problem_.dtype), out, lay_out(memory_, TensorRole::kOut, out), buffers_.calls);
-    mine.lse.place(dtype_of_lse(problem_.dtype), lse, lay_out(memory_, TensorRole::kLse, lse), buffers_.calls);
+    mine.out.place(dtype_of_out(problem_.dtype), out, lay_out(memory_, TensorRole::kOut, out),
+                   pattern(TensorRole::kOut, rank));
+    mine.lse.place(dtype_of_lse(problem_.dtype), lse, lay_out(memory_, TensorRole::kLse, lse),
+                   pattern(TensorRole::kLse, rank));
+  }
+
+  // Another for every tensor, rank and call, so that a copied gap shows.
+  std::uint64_t pattern(TensorRole role, int rank) const {
+    return buffers_.calls + 5 * static_cast<std::uint64_t>(role) + 29 * static_cast<std::uint64_t>(rank);
   }
 
   // Keys that no row of the whole problem sees may hold anything finite.
@@ -114,7 +124,7 @@ class Call {
         for (std::int64_t h = 0; h < view.shape[1]; ++h) {
           for (std::int64_t d = 0; d < view.shape[3]; ++d) {
             view.store(b, h, static_cast<std::int64_t>(i), d,
-                       finite_poison(problem_.dtype, buffers_.calls, tokens[i] + 31 * d));
+                       finite_poison(poison_dtype_, buffers_.calls, tokens[i] + 31 * d));
           }
         }
       }
@@ -158,7 +168,14 @@ class Call {
   Buffers& buffers_;
   Memory memory_;
   bool has_lse_ = false;
+  Dtype poison_dtype_;  // the narrowest range a hidden slot is read in
 };
+
+// Dense, in whichever axis order: what a candidate without arbitrary strides can be given.
+bool is_plain(Memory memory) {
+  memory.order = AxisOrder::kBhsd;
+  return memory == Memory{};
+}
 
 // What the candidate threw, in words; nothing when it returned.
 template <class Work>
@@ -184,23 +201,35 @@ Got run(const Candidate& candidate, const Reference& reference, Buffers& buffers
   const Problem& problem = reference.c.problem;
   Got got{CallStatus::kReturned, "", {}, {}, false, {}, 0};
   Description description;
-  const auto undescribed = thrown_by([&] { description = candidate.describe(problem.dtype, reference.c.direction); });
+  const auto undescribed = thrown_by([&] {
+    description = candidate.describe(problem.dtype, reference.c.direction);
+    validate(description.arithmetic, problem.dtype);
+  });
   if (undescribed) {
     fail(got, CallStatus::kFailed, *undescribed);
     return got;
   }
   std::string unsupported = unsupported_reason(description, problem);
+  if (unsupported.empty() && !description.has(kArbitraryStrides) && !is_plain(reference.c.memory)) {
+    unsupported = "memory " + to_string(reference.c.memory);
+  }
   if (unsupported.empty() && problem.topology.rank_count > 1 && !candidate.on_ranks) unsupported = "several ranks";
   if (!unsupported.empty()) {
     fail(got, CallStatus::kUnsupported, unsupported);
     return got;
   }
+  got.empty_rows_defined = description.has(kEmptyRowsDefined);
   ++buffers.calls;
-  Call call(candidate, description, reference, buffers);
-  got.has_lse = call.has_lse();
+  std::optional<Call> call;
+  const auto unplaced = thrown_by([&] { call.emplace(candidate, description, reference, buffers); });
+  if (unplaced) {
+    fail(got, CallStatus::kFailed, *unplaced);
+    return got;
+  }
+  got.has_lse = call->has_lse();
   Status status = Status::kOk;
   const auto start = std::chrono::steady_clock::now();
-  const auto thrown = thrown_by([&] { status = call.execute(); });
+  const auto thrown = thrown_by([&] { status = call->execute(); });
   got.time_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   if (thrown) {
     fail(got, CallStatus::kFailed, *thrown);
@@ -209,7 +238,8 @@ Got run(const Candidate& candidate, const Reference& reference, Buffers& buffers
   } else if (status != Status::kOk) {
     fail(got, CallStatus::kFailed, "returned an error");
   } else {
-    call.collect(got);
+    const auto uncollected = thrown_by([&] { call->collect(got); });
+    if (uncollected) fail(got, CallStatus::kFailed, *uncollected);
   }
   return got;
 }

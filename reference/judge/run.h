@@ -25,6 +25,7 @@ struct Got {
   bool has_lse;                               ///< lse was asked for
   std::vector<std::string> structure_faults;  ///< one sentence each: elements unwritten, writes outside, inputs changed
   double time_ms;                             ///< of the call alone
+  bool empty_rows_defined = true;             ///< it claims O = 0, lse = -inf there; else they are counted, not judged
 };
 
 /// Calls the candidate on the Case's inputs, laid out as its memory says (dense for a candidate without

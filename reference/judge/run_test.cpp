@@ -127,9 +127,67 @@ TEST(Run, LaysMemoryOutDenseForACandidateWithoutStrides) {
           EXPECT_EQ(q.stride, wants_bshd ? (Shape{192, 8, 32, 1}) : dense_strides(q.shape));
           write_all(problem, q, k, v, out, lse);
         },
-        reference_of("bhsd+mixed+gap3"), description);
+        reference_of("bshd"), description);
     EXPECT_TRUE(got.structure_faults.empty());
+    // What it was not laid out as is not what it is judged on.
+    const Got strided = run_once(write_all, reference_of("bhsd+gap3"), description);
+    EXPECT_EQ(strided.status, CallStatus::kUnsupported);
+    EXPECT_EQ(strided.reason, "memory bhsd+gap3");
   }
+}
+
+TEST(Run, TakesARankThatNeverReportsForAFailedOne) {
+  Candidate candidate = candidate_of(write_all);
+  candidate.on_ranks = [&](const Topology& topology, const RankBody& body) {
+    for (int rank = 0; rank + 1 < topology.rank_count; ++rank) body(rank, candidate.forward);
+  };
+  Buffers buffers;
+  EXPECT_EQ(run(candidate, reference_of("bhsd", "contiguous3"), buffers).status, CallStatus::kFailed);
+}
+
+TEST(Run, TakesTheWorstOfTheRanksAnswers) {
+  Candidate candidate = candidate_of(write_all);
+  candidate.on_ranks = [&](const Topology&, const RankBody& body) {
+    for (int rank = 0; rank < 3; ++rank) {
+      body(rank, [rank](const auto&...) { return rank == 0 ? Status::kUnsupported : Status::kError; });
+    }
+  };
+  Buffers buffers;
+  EXPECT_EQ(run(candidate, reference_of("bhsd", "contiguous3"), buffers).status, CallStatus::kFailed);
+}
+
+TEST(Run, RefusesADeclarationThatMakesNoSense) {
+  Description description = everything();
+  description.arithmetic.merges = -5;
+  const Got got = run_once(write_all, reference_of("bhsd"), description);
+  EXPECT_EQ(got.status, CallStatus::kFailed);
+  EXPECT_NE(got.reason.find("the declared Arithmetic is refused"), std::string::npos);
+}
+
+TEST(Run, SeesAnInputsGapThatWasCopiedIntoAnOutputsGap) {
+  const Got got = run_once(
+      [](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v, const TensorView& out,
+         const TensorView* lse) {
+        write_all(problem, q, k, v, out, lse);
+        std::memcpy(out.at(0, 0, 0, 3) + 2, q.at(0, 0, 0, 7) + 2, 2);  // the first element of either gap
+      },
+      reference_of("bhsd+gap2"));
+  expect_fault(got, "memory outside out was written");
+}
+
+TEST(Run, PoisonsWithinTheNarrowestRangeTheCandidateDeclares) {
+  Description description = everything();
+  description.arithmetic.accumulator_dtype = Dtype::kF32;
+  const Reference reference =
+      prepare(parse_case("fwd/fp64/b1.hq1.hkv1.sq2.skv5.dqk4.dv4/causal_top_left/scale0.5/gauss:5/bhsd/single"), 1);
+  run_once(
+      [](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v, const TensorView& out,
+         const TensorView* lse) {
+        EXPECT_NE(k.load(0, 0, 4, 0), 0);
+        EXPECT_TRUE(std::isfinite(static_cast<float>(k.load(0, 0, 4, 0)) * static_cast<float>(v.load(0, 0, 4, 0))));
+        write_all(problem, q, k, v, out, lse);
+      },
+      reference, description);
 }
 
 TEST(Run, SeesAnElementThatWasNeverWritten) {

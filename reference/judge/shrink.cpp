@@ -1,5 +1,6 @@
-// Every neighbour is smaller in one measure and no larger in the others (rank count, heads, lengths, dims,
-// rank of mask, memory and recipe in a fixed order of simplicity), so a chain of them cannot return.
+// Every neighbour is smaller in one measure and no larger in the others (rank count, heads, lengths, dims, rank of
+// mask, memory and recipe in a fixed order of simplicity), so a chain of them cannot return. Kv heads alone may grow,
+// and only to the number of q heads.
 
 #include "reference/judge/shrink.h"
 
@@ -66,6 +67,20 @@ std::vector<Case> shrink_candidates(const Case& c) {
   }
   offer(neighbours, c, [](Case& n) { n.inputs.seed = 0; });
   return neighbours;
+}
+
+Case shrink(const Case& c, const std::function<bool(const Case&)>& still_fails) {
+  Case smallest = c;
+  for (bool found = true; found;) {
+    found = false;
+    for (const Case& neighbour : shrink_candidates(smallest)) {
+      if (!still_fails(neighbour)) continue;
+      smallest = neighbour;
+      found = true;
+      break;
+    }
+  }
+  return smallest;
 }
 
 }  // namespace ringproof

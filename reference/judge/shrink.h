@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "reference/spec/case.h"
@@ -8,8 +9,12 @@ namespace ringproof {
 
 /// Simpler neighbours of a Case, simplest first: single rank, one batch and head, full mask, dense memory,
 /// short lengths, small head dims, uniform_probe or gauss, then seed 0. Each is valid and judgeable where the
-/// Case is, and none equals it, so that greedy shrinking ends. The command shrinks rejected Cases with it,
-/// the properties feed it to rapidcheck.
+/// Case is, and none equals it, so that greedy shrinking ends. shrink() descends along it for the
+/// command; the properties feed it to rapidcheck.
 std::vector<Case> shrink_candidates(const Case& c);
+
+/// Goes from `c` to its first neighbour that still fails, and on from there, until none does; `still_fails` may
+/// answer no to end the search early. Requires that `c` itself fails.
+Case shrink(const Case& c, const std::function<bool(const Case&)>& still_fails);
 
 }  // namespace ringproof

@@ -63,18 +63,17 @@ TEST(ShrinkCandidates, LetGreedyShrinkingEndHoweverItChooses) {
 
 // The smallest Case that still shows a fault of long rows is found exactly.
 TEST(ShrinkCandidates, LeadToTheSmallestCaseThatStillShowsTheFault) {
-  Case c = parse_case(kOddCases[0]);
-  const auto is_rejected = [](const Case& of) { return of.problem.seqlen_kv >= 37 && of.problem.head_dim_v >= 3; };
-  for (bool is_smaller = true; is_smaller;) {
-    is_smaller = false;
-    for (const Case& neighbour : shrink_candidates(c)) {
-      if (!is_rejected(neighbour)) continue;
-      c = neighbour;
-      is_smaller = true;
-      break;
-    }
-  }
+  const Case c = shrink(parse_case(kOddCases[0]),
+                        [](const Case& of) { return of.problem.seqlen_kv >= 37 && of.problem.head_dim_v >= 3; });
   EXPECT_EQ(to_string(c), "fwd/bf16/b1.hq1.hkv1.sq1.skv37.dqk1.dv3/full/scale0.125/uniform_probe:0/bhsd/single");
+}
+
+TEST(Shrink, EndsWhereTheAnswersTurnToNo) {
+  const Case c = parse_case(kOddCases[0]);
+  int answers = 3;
+  const Case smallest = shrink(c, [&](const Case&) { return answers-- > 0; });
+  EXPECT_NE(smallest, c);
+  EXPECT_EQ(shrink(c, [](const Case&) { return false; }), c);
 }
 
 TEST(ShrinkCandidates, PreferTheSimplestFirst) {

@@ -52,8 +52,9 @@ void describe_scope(std::span<const Evidence> evidence, Verdict& verdict) {
   for (const Dtype dtype : dtypes) dtype_names.emplace_back(to_string(dtype));
   for (const MaskKind mask : masks) mask_names.emplace_back(to_string(mask));
   const std::string head_dims = ", d <= " + std::to_string(head_dim_max);
+  const std::string count_masks = std::to_string(masks.size()) + (masks.size() == 1 ? " mask" : " masks");
   verdict.scope = joined(dtype_names, " ") + " " + joined(mask_names, " ") + head_dims;
-  verdict.scope_short = joined(dtype_names, " ") + ", " + std::to_string(masks.size()) + " masks" + head_dims;
+  verdict.scope_short = joined(dtype_names, " ") + ", " + count_masks + head_dims;
 }
 
 }  // namespace
@@ -90,6 +91,16 @@ CaseVerdict verify_case(const Evidence& evidence) {
   return decide(Outcome::kAccepted, "");
 }
 
+std::string failing_check(const Evidence& evidence) {
+  if (evidence.status != CallStatus::kReturned) return "";
+  if (!evidence.structure_faults.empty()) return "structure";
+  if (!all_inside(evidence.by_value)) return evidence.by_value.name;
+  for (const TensorEvidence& tensor : evidence.tensors) {
+    if (!all_inside(tensor)) return "bound of " + tensor.name;
+  }
+  return "";
+}
+
 Verdict verify(std::span<const Evidence> evidence, const std::string& contract) {
   Verdict verdict{evidence.empty() ? "" : evidence.front().candidate, Outcome::kAccepted};
   describe_scope(evidence, verdict);
@@ -105,11 +116,14 @@ Verdict verify(std::span<const Evidence> evidence, const std::string& contract) 
     verdict.count_unsupported += one.status == CallStatus::kUnsupported;
     verdict.count_refused += one.status == CallStatus::kRefused;
     verdict.time_ms += one.candidate_ms;
-    for (const TensorEvidence& tensor : one.tensors)
+    verdict.bound_used = std::max(verdict.bound_used, one.by_value.bound_used);
+    for (const TensorEvidence& tensor : one.tensors) {
       verdict.bound_used = std::max(verdict.bound_used, tensor.bound_used);
+      if (one.status == CallStatus::kReturned) verdict.count_elements += tensor.count - tensor.count_not_judged;
+    }
     if (outcome != Outcome::kUnsupported) verdict.outcome = worst(verdict.outcome, outcome);
   }
-  const bool judged = verdict.count_accepted + verdict.count_inconclusive + verdict.count_rejected > 0;
+  const bool judged = verdict.count_elements + verdict.count_inconclusive + verdict.count_rejected > 0;
   if (!judged) verdict.outcome = Outcome::kInconclusive;
   return verdict;
 }

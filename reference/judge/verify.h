@@ -29,6 +29,8 @@ struct CaseVerdict {
   std::string case_line;
   Outcome outcome;
   std::string reason;  ///< "" when accepted
+  /// Of a rejected Case, where somebody looked for it: the smallest Case on which the same check fails.
+  std::string smallest_case{};
 };
 
 /// The decision about one candidate over some Cases.
@@ -41,6 +43,7 @@ struct Verdict {
   std::int64_t count_cases = 0, count_accepted = 0, count_inconclusive = 0, count_rejected = 0;
   std::int64_t count_unsupported = 0;  ///< outside the declaration: never asked
   std::int64_t count_refused = 0;      ///< declared, and refused all the same
+  std::int64_t count_elements = 0;     ///< elements of out and lse that were held to a bound
   double bound_used = 0;               ///< the largest over all Cases; a NaN counts as +inf
   double time_ms = 0;                  ///< of the candidate's calls
   std::vector<CaseVerdict> cases;
@@ -53,6 +56,9 @@ inline constexpr double kShareNotJudgedMax = 0.01;
 /// Decides one Case: rejected for any fault of structure or any element outside its bound; inconclusive for a
 /// failed call or too many elements not judged; unsupported where it was not asked or refused.
 CaseVerdict verify_case(const Evidence& evidence);
+
+/// The check that rejects this evidence: "structure", "out by value", "bound of out", "bound of lse"; "" for none.
+std::string failing_check(const Evidence& evidence);
 
 /// Decides over many: the worst outcome, counts, scope. Requires evidence of one candidate.
 Verdict verify(std::span<const Evidence> evidence, const std::string& contract);

@@ -51,6 +51,30 @@ TEST(Outcomes, RiseInSeverity) {
   EXPECT_STREQ(to_string(Outcome::kRejected), "rejected");
 }
 
+TEST(Verdict, OfCasesWithoutAnElementIsInconclusive) {
+  Evidence empty = evidence();
+  for (TensorEvidence& facts : empty.tensors) facts.count = 0;
+  EXPECT_EQ(verify_case(empty).outcome, Outcome::kAccepted);
+  EXPECT_EQ(verify(std::vector{empty}, "").outcome, Outcome::kInconclusive);
+  EXPECT_EQ(verify(std::vector{empty, evidence()}, "").outcome, Outcome::kAccepted);
+  EXPECT_EQ(verify(std::vector{empty, evidence()}, "").count_elements, 200);
+}
+
+TEST(FailingCheck, IsTheFirstThatRejects) {
+  Evidence one = evidence();
+  EXPECT_EQ(failing_check(one), "");
+  one.tensors[1].count_outside = 1;
+  EXPECT_EQ(failing_check(one), "bound of lse");
+  one.tensors[0].count_outside = 1;
+  EXPECT_EQ(failing_check(one), "bound of out");
+  one.by_value.count_outside = 1;
+  EXPECT_EQ(failing_check(one), "out by value");
+  one.structure_faults.emplace_back("an input was modified");
+  EXPECT_EQ(failing_check(one), "structure");
+  one.status = CallStatus::kFailed;
+  EXPECT_EQ(failing_check(one), "");
+}
+
 TEST(CaseVerdict, FollowsTheCall) {
   expect_verdict(evidence(), Outcome::kAccepted, "");
   expect_verdict(evidence(CallStatus::kUnsupported, "mask window"), Outcome::kUnsupported, "mask window");

@@ -63,6 +63,7 @@ std::vector<std::string> looser_than_default(const Arithmetic& declared, Dtype s
   if (got.key_order == KeyOrder::kAnyOrder) looser.push_back("keys in any order");
   if (got.mma_block > 0)
     looser.push_back("truncating accumulators of " + std::to_string(got.accumulator_fraction_bits) + " bits");
+  if (got.p_scale < wide.p_scale) looser.push_back("P scaled by " + shortest(got.p_scale));
   if (got.merges > 0) looser.push_back(std::to_string(got.merges) + " merges");
   if (got.exp_error_relative > wide.exp_error_relative) looser.push_back("exp " + shortest(got.exp_error_relative));
   if (got.tanh_error_relative > wide.tanh_error_relative) looser.push_back("tanh " + shortest(got.tanh_error_relative));

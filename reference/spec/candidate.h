@@ -57,6 +57,12 @@ enum class Status : std::int32_t { kOk = 0, kUnsupported = 1, kError = 2 };
 using Forward = std::function<Status(const Problem&, const TensorView& q, const TensorView& k, const TensorView& v,
                                      const TensorView& out, const TensorView* lse, void* stream)>;
 
+/// Gradients: reads q, k, v, out, lse, d_out and writes d_q, d_k, d_v and, where not null, d_sink. Else as Forward.
+using Backward =
+    std::function<Status(const Problem&, const TensorView& q, const TensorView& k, const TensorView& v,
+                         const TensorView& out, const TensorView& lse, const TensorView& d_out, const TensorView& d_q,
+                         const TensorView& d_k, const TensorView& d_v, const TensorView* d_sink, void* stream)>;
+
 /// What runs on one rank: `forward` is bound to that rank's place in the communicator.
 using RankBody = std::function<void(int rank, const Forward& forward)>;
 
@@ -67,6 +73,7 @@ struct Candidate {
   /// With Dtype::kDefault: what is supported. With a storage dtype: its Arithmetic too.
   std::function<Description(Dtype asked, Direction direction)> describe;
   Forward forward;
+  Backward backward;  ///< empty: forward only. Not judged by this version (a Case that asks for it is refused)
   /// For attention over ranks (empty otherwise): starts the ranks, calls `body` on each, concurrently, and
   /// returns when all have ended. An exception of any rank ends the others and is thrown here as Error,
   /// naming the rank.

@@ -11,6 +11,8 @@
 namespace ringproof {
 namespace {
 
+constexpr std::int32_t kRankCountMax = 1024;  // each is a thread
+
 const char* to_string(Direction direction) {
   static constexpr std::array kNames{"fwd", "bwd", "bwd_coupled"};
   return kNames.at(static_cast<std::size_t>(direction));
@@ -106,6 +108,10 @@ void require_judgeable(const Case& c, std::uint64_t memory_bytes_max) {
   }
   require_built(c.problem);
   require_memory_built(c.memory);
+  if (c.problem.topology.rank_count > kRankCountMax) {
+    throw InputError("the topology " + to_string(c.problem.topology) + " has more ranks than this version runs, " +
+                     std::to_string(kRankCountMax) + "; give fewer");
+  }
   const std::uint64_t needed = memory_bytes_needed(c);
   if (needed > memory_bytes_max) {
     const auto mebibytes = [](std::uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };

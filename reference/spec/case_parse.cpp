@@ -5,6 +5,7 @@
 
 #include "reference/spec/case.h"
 #include "reference/spec/error.h"
+#include "reference/spec/text.h"
 #include "reference/spec/text_cursor.h"
 
 namespace ringproof {
@@ -89,7 +90,12 @@ Mask parse_mask(TextCursor& cursor) {
 void parse_scalars(TextCursor& cursor, Problem& problem) {
   const auto scalar = [&](const char* what) {
     const double value = cursor.want_number(what);
-    return problem.dtype == Dtype::kF64 ? value : static_cast<double>(static_cast<float>(value));
+    if (problem.dtype == Dtype::kF64) return value;
+    const double narrow = static_cast<float>(value);
+    if (narrow == 0 && value != 0) {
+      throw InputError(shortest(value) + " is 0 in fp32, which scalars are rounded to; give a larger number");
+    }
+    return narrow;
   };
   cursor.want("scale");
   problem.softmax_scale = scalar("the scale, a number");

@@ -319,7 +319,7 @@ TEST_F(StoredActivations, RefuseOtherHeadsDimsBatchesAndLengths) {
 TEST_F(StoredActivations, RefuseDamagedFiles) {
   const std::string fits = line("b1.hq4.hkv2.sq3.skv3.dqk2.dv2");
   const std::filesystem::path v = folder_ / "real" / "tiny.0.v.npy";
-  write("v", 2, "<f4");
+  write("v", 2, "<u2");
   EXPECT_NE(refusal(fits).find("does not hold fp16"), std::string::npos);
   write("v", 2);
   EXPECT_EQ(refusal(fits), "");

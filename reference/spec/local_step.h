@@ -22,6 +22,9 @@ struct LocalProblem {
   std::int64_t documents = 0;
   const std::int64_t* cu_seqlens_q = nullptr;
   const std::int64_t* cu_seqlens_kv = nullptr;
+  /// Flags per (query tile, key tile), row-major, 1 visible; null without block_sparse. Not built yet: kept null.
+  std::int64_t block_q = 0, block_kv = 0;
+  const std::uint8_t* block_mask = nullptr;
 };
 
 /// The compute of a ring, passed in. `run` reads q, k, v in storage dtype and overwrites out and lse, both in

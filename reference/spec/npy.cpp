@@ -64,10 +64,10 @@ NpyArray read_npy(const std::string& path, bool header_only) {
   for (const std::int64_t extent : array.shape) {
     if (__builtin_mul_overflow(bytes, static_cast<std::size_t>(extent), &bytes)) refuse(path, "has an absurd shape");
   }
-  if (header_only) return array;
   file.seekg(0, std::ios::end);
   if (static_cast<std::size_t>(file.tellg()) != bytes + sizeof start + header_bytes)
     refuse(path, "is truncated or too long");
+  if (header_only) return array;
   file.seekg(static_cast<std::streamoff>(sizeof start + header_bytes));
   array.bytes.resize(bytes);
   if (!file.read(reinterpret_cast<char*>(array.bytes.data()), static_cast<std::streamsize>(bytes)))

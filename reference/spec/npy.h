@@ -15,7 +15,7 @@ struct NpyArray {
 };
 
 /// Reads `path`. Throws InputError naming the file when it is missing, truncated or of another kind. With
-/// `header_only` the elements stay unread.
+/// `header_only` the elements are counted but stay unread.
 NpyArray read_npy(const std::string& path, bool header_only = false);
 
 }  // namespace ringproof

@@ -8,6 +8,8 @@
 namespace ringproof {
 namespace {
 
+constexpr std::int64_t kBatchTimesHeadsMax = std::int64_t{1} << 24;
+
 void require(bool condition, const std::string& sentence) {
   if (!condition) throw InputError(sentence);
 }
@@ -71,6 +73,10 @@ void validate(const Problem& problem) {
   require(problem.heads_q % problem.heads_kv == 0,
           "hq (" + std::to_string(problem.heads_q) + ") is not a multiple of hkv (" + std::to_string(problem.heads_kv) +
               "); grouped heads share a kv head evenly");
+  std::int64_t heads = 0;
+  const bool countable =
+      !__builtin_mul_overflow(problem.batch, problem.heads_q, &heads) && heads <= kBatchTimesHeadsMax;
+  require(countable, "b times hq is more than 2^24; give fewer batches or heads");
   for (const auto& [shape, name] : {std::pair{problem.shape_q(), "q"}, std::pair{problem.shape_k(), "k"},
                                     std::pair{problem.shape_v(), "v"}, std::pair{problem.shape_out(), "out"}}) {
     require_countable(shape, name);

@@ -22,8 +22,10 @@ struct Problem {
   Mask mask;
   std::int64_t batch, heads_q, heads_kv, seqlen_q, seqlen_kv, head_dim_qk, head_dim_v;
   double softmax_scale;
-  double softcap = 0;           ///< 0 none
-  bool has_sink = false;        ///< a logit per query head takes part in every row's denominator
+  double softcap = 0;     ///< 0 none
+  bool has_sink = false;  ///< a logit per query head takes part in every row's denominator
+  const std::uint8_t* block_mask =
+      nullptr;                  ///< kBlockSparse: row-major flags, 1 visible, set by the caller of a candidate
   const float* sink = nullptr;  ///< heads_q logits, set by the caller of a candidate when has_sink
   double descale_q = 1, descale_k = 1, descale_v = 1;  ///< 1 except for fp8 storage
   Topology topology{Schedule::kSingle};

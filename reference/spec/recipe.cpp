@@ -1,5 +1,6 @@
 // Names of the input recipes, and which of them fit which problem.
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -65,7 +66,15 @@ void validate(const InputRecipe& recipe, const Problem& problem, const Memory& m
     throw InputError("the input recipe " + name +
                      " needs K and V of its own; leave out alias, v_in_k and broadcast_kv");
   }
-  if (!(largest_written(recipe, problem) <= format_facts(problem.dtype).finite_max)) {
+  // Products of two such numbers must not overflow the accumulators either: half their exponents.
+  const bool wide = problem.dtype == Dtype::kF64;
+  const double largest = std::min(format_facts(problem.dtype).finite_max, wide ? 0x1p500 : 0x1p60);
+  // Beyond this, scores have no fraction left in the accumulators, and nothing could be judged.
+  const double offset_max = wide ? 0x1p53 : 0x1p24;
+  if (recipe.kind == RecipeKind::kLargeOffset && !(std::fabs(recipe.offset) <= offset_max)) {
+    throw InputError("the offset of " + name + " leaves no fraction of a score; give at most 2^24 (2^53 in fp64)");
+  }
+  if (!(largest_written(recipe, problem) <= largest)) {
     throw InputError("the input recipe " + name + " would overflow " + std::string(to_string(problem.dtype)) +
                      " at this scale; give a larger scale");
   }
