@@ -193,6 +193,4 @@ Inputs make_inputs(const Problem& problem, const InputRecipe& recipe, const Memo
   return inputs;
 }
 
-bool is_independent(const InputRecipe& recipe) { return recipe.kind == RecipeKind::kGauss; }
-
 }  // namespace ringproof

@@ -53,9 +53,6 @@ Inputs make_inputs(const Problem& problem, const InputRecipe& recipe, const Memo
 /// header.
 void validate(const InputRecipe& recipe, const Problem& problem, const Memory& memory);
 
-/// True where the roundings of P are independent of one another, so that statistical checks apply (gauss).
-bool is_independent(const InputRecipe& recipe);
-
 /// `gauss`, `large_offset(100)`, `real(minilm.0)`, without the seed.
 std::string to_string(const InputRecipe& recipe);
 
