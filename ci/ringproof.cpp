@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "ci/commit.h"
 #include "ci/gate.h"
 #include "ci/list.h"
 #include "reference/spec/error.h"
@@ -57,7 +58,7 @@ int run_command(int argc, char** argv) {
   CLI::App app("Ringproof judges attention kernels: every output element against a derived error bound.", "ringproof");
   app.footer(kExamples);
   app.require_subcommand(1);
-  app.set_version_flag("--version", std::string("ringproof ") + RINGPROOF_VERSION + " (" + RINGPROOF_COMMIT + ")");
+  app.set_version_flag("--version", std::string("ringproof ") + RINGPROOF_VERSION + " (" + built_commit() + ")");
   GateOptions options;
   options.arguments.assign(argv + 1, argv + argc);
   std::string topology, listed, tier = "fast";

@@ -42,47 +42,40 @@ bool is_undefined(const Reference& reference, const Got& got, std::size_t row) {
   return !got.empty_rows_defined && reference.want.statistics.rows[row].visible_count == 0;
 }
 
-TensorEvidence compare_out(const Reference& reference, const Bounds& bounds, const Got& got) {
-  TensorEvidence facts{"out"};
-  const TensorView out = got.out.view();
-  const WideValues& want = reference.want.out;
+// `is_promised(at)` says whether the bound of that element promises anything.
+template <class IsPromised>
+TensorEvidence compare_tensor(const std::string& name, const Reference& reference, const WideValues& want,
+                              const std::vector<double>& bounds, const Got& got, const Tensor& tensor,
+                              const IsPromised& is_promised) {
+  TensorEvidence facts{name};
+  const TensorView view = tensor.view();
   for (std::size_t at = 0; at < want.value.size(); ++at) {
-    const auto index = index_of(out.shape, static_cast<std::int64_t>(at));
-    if (is_undefined(reference, got, at / static_cast<std::size_t>(out.shape[3]))) {
+    if (is_undefined(reference, got, at / static_cast<std::size_t>(view.shape[3]))) {
       ++facts.count_undefined;
       continue;
     }
-    const double value = out.load(index[0], index[1], index[2], index[3]);
-    const bool promised = promises_something(bounds.out[at], reference.want.statistics.max_abs_v[at], out.dtype);
-    if (!promised && !std::isnan(value)) {  // a NaN is outside whatever the bound
+    const auto index = index_of(view.shape, static_cast<std::int64_t>(at));
+    const double value = view.load(index[0], index[1], index[2], index[3]);
+    if (!is_promised(at) && !std::isnan(value)) {  // a NaN is outside whatever the bound
       ++facts.count;
       ++facts.count_not_judged;
       continue;
     }
-    judge_element(facts, out.dtype, index, want.value[at], want.tail_at(at), value, bounds.out[at]);
+    judge_element(facts, view.dtype, index, want.value[at], want.tail_at(at), value, bounds[at]);
   }
   return facts;
 }
 
+TensorEvidence compare_out(const Reference& reference, const Bounds& bounds, const Got& got) {
+  const std::vector<double>& largest = reference.want.statistics.max_abs_v;
+  return compare_tensor("out", reference, reference.want.out, bounds.out, got, got.out, [&](std::size_t at) {
+    return promises_something(bounds.out[at], largest[at], got.out.dtype());
+  });
+}
+
 TensorEvidence compare_lse(const Reference& reference, const Bounds& bounds, const Got& got) {
-  TensorEvidence facts{"lse"};
-  const TensorView lse = got.lse.view();
-  const WideValues& want = reference.want.lse;
-  for (std::size_t at = 0; at < want.value.size(); ++at) {
-    const auto index = index_of(lse.shape, static_cast<std::int64_t>(at));
-    if (is_undefined(reference, got, at)) {
-      ++facts.count_undefined;
-      continue;
-    }
-    const double value = lse.load(index[0], index[1], index[2], 0);
-    if (!std::isfinite(bounds.lse[at]) && !std::isnan(value)) {
-      ++facts.count;
-      ++facts.count_not_judged;
-      continue;
-    }
-    judge_element(facts, lse.dtype, index, want.value[at], want.tail_at(at), value, bounds.lse[at]);
-  }
-  return facts;
+  return compare_tensor("lse", reference, reference.want.lse, bounds.lse, got, got.lse,
+                        [&](std::size_t at) { return std::isfinite(bounds.lse[at]); });
 }
 
 // Rows whose answer is one key's value, exactly.

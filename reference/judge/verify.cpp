@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <set>
 
 #include "reference/spec/error.h"
@@ -15,11 +16,18 @@ std::string index_text(const std::array<std::int64_t, 4>& index) {
          std::to_string(index[2]) + ", column " + std::to_string(index[3]) + ")";
 }
 
+// Three digits: want and got are exact, what is derived from them need not be.
+std::string rounded(double value) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.3g", value);
+  return text.data();
+}
+
 std::string outside_sentence(const TensorEvidence& t) {
   return std::to_string(t.count_outside) + " of " + std::to_string(t.count) + " elements of " + t.name +
          " lie outside their bound; the worst " + index_text(t.worst_index) + ": want " + shortest(t.want) + ", got " +
-         shortest(t.got) + ", error " + shortest(t.error) + ", bound " + shortest(t.bound) + ", bound used " +
-         shortest(t.bound_used);
+         shortest(t.got) + ", error " + rounded(t.error) + ", bound " + rounded(t.bound) + ", bound used " +
+         rounded(t.bound_used);
 }
 
 bool all_inside(const TensorEvidence& t) { return t.count_outside == 0; }

@@ -1,0 +1,173 @@
+#include "ci/gate_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+
+#include "ci/candidates.h"
+#include "ci/commit.h"
+#include "ci/judge_one.h"
+
+namespace ringproof {
+namespace {
+
+constexpr double kShrinkSecondsMax = 10;  // per candidate and run: a broken kernel must not cost minutes
+
+volatile std::sig_atomic_t interrupted = 0;
+
+extern "C" void note_interrupt(int) {
+  interrupted = 1;
+  std::signal(SIGINT, SIG_DFL);  // a second Ctrl-C ends the process at once
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+GateRun::GateRun(const GateOptions& options, std::vector<Case> cases, const Machine& machine)
+    : options_(options),
+      cases_(std::move(cases)),
+      machine_(machine),
+      progress_(static_cast<std::int64_t>(cases_.size())) {
+  for (Candidate& candidate : choose_candidates(options.candidates)) {
+    if (candidate.not_run_reason.empty()) {
+      candidates_.push_back(std::move(candidate));
+    } else {
+      not_run_.push_back({candidate.name, candidate.not_run_reason});
+    }
+  }
+  for (const char* transport : {"nccl", "mpi"}) {
+    not_run_.push_back({std::string("transport ") + transport, "not built in this version"});
+  }
+  if (!options.out.empty()) writer_.emplace(options.out);
+  buffers_.resize(candidates_.size());
+}
+
+void GateRun::judge_all() {
+  interrupted = 0;
+  std::signal(SIGINT, note_interrupt);
+  if (writer_) begin_record();
+  for (const Case& c : cases_) {
+    progress_.show(cases_done_, to_string(c));
+    if (interrupted) break;
+    std::optional<Reference> reference;
+    std::string failure;
+    try {
+      reference = prepare(c, threads());
+    } catch (const std::exception& error) {  // data lost or memory spent since the Cases were checked
+      failure = error.what();
+    }
+    for (std::size_t index = 0; index < candidates_.size(); ++index) {
+      const Candidate& candidate = candidates_[index];
+      note(candidate, c,
+           reference ? judge_one(candidate, *reference, buffers_[index]) : failed_evidence(candidate.name, c, failure));
+    }
+    ++cases_done_;
+  }
+  progress_.show(cases_done_, "done");
+  progress_.clear();
+  std::signal(SIGINT, SIG_DFL);
+}
+
+void GateRun::note(const Candidate& candidate, const Case& c, const Evidence& evidence) {
+  CaseVerdict verdict = verify_case(evidence);
+  if (verdict.outcome == Outcome::kRejected && options_.shrink) {
+    verdict.smallest_case = find_smallest(candidate, c, evidence);
+  }
+  if (writer_) writer_->evidence(sequence_, evidence, verdict);
+  ++sequence_;
+  const bool is_trouble = verdict.outcome == Outcome::kRejected || verdict.outcome == Outcome::kInconclusive;
+  if (is_trouble) print_trouble(verdict, candidate.name);
+  Group& group = groups_[{candidate.name, evidence.dtype}];
+  if (evidence.status == CallStatus::kReturned) {
+    group.contract = contract_of(candidate.describe(evidence.dtype, c.direction), evidence.dtype);
+  }
+  group.evidence.push_back(evidence);
+}
+
+std::string GateRun::find_smallest(const Candidate& candidate, const Case& c, const Evidence& evidence) {
+  progress_.show(cases_done_, "shrinking " + evidence.case_line);
+  double& spent = shrink_seconds_[candidate.name];
+  const auto start = std::chrono::steady_clock::now();
+  const auto may_go_on = [&] { return !interrupted && spent + seconds_since(start) < kShrinkSecondsMax; };
+  const Case smallest = smallest_failing(candidate, c, failing_check(evidence), threads(), may_go_on);
+  spent += seconds_since(start);
+  return to_string(smallest);
+}
+
+void GateRun::print_trouble(const CaseVerdict& verdict, const std::string& candidate) {
+  progress_.clear();
+  const bool is_shrunk = !verdict.smallest_case.empty() && verdict.smallest_case != verdict.case_line;
+  fmt::print("{}: {} on '{}'\n  {}\n  rerun: ringproof gate --candidate {} --case '{}'\n", candidate,
+             to_string(verdict.outcome), verdict.case_line, verdict.reason, candidate, verdict.case_line);
+  if (is_shrunk) {
+    fmt::print("  the smallest Case that still fails: ringproof gate --candidate {} --case '{}'\n", candidate,
+               verdict.smallest_case);
+  }
+  std::fflush(stdout);
+}
+
+std::vector<Verdict> GateRun::verdicts() {
+  std::vector<Verdict> all;
+  for (const Candidate& candidate : candidates_) {
+    std::string outside;
+    const std::size_t before = all.size();
+    for (const auto& [key, group] : groups_) {
+      if (key.first != candidate.name) continue;
+      Verdict verdict = verify(group.evidence, group.contract.empty() ? "nothing returned" : group.contract);
+      if (verdict.count_unsupported < verdict.count_cases) {
+        all.push_back(std::move(verdict));
+      } else {
+        outside += fmt::format("{}{} of {}", outside.empty() ? "" : ", ", verdict.count_cases, to_string(key.second));
+      }
+    }
+    if (!outside.empty()) not_asked_.push_back({candidate.name, "Cases outside its declaration: " + outside});
+    if (all.size() == before && cases_done_ > 0) nothing_judged_.push_back(candidate.name);
+  }
+  return all;
+}
+
+ExitCode GateRun::exit_code(std::span<const Verdict> verdicts) const {
+  Outcome outcome = nothing_judged_.empty() ? Outcome::kAccepted : Outcome::kInconclusive;
+  std::int64_t refused = 0;
+  for (const Verdict& verdict : verdicts) {
+    outcome = worst(outcome, verdict.outcome);
+    refused += verdict.count_refused;
+  }
+  const bool unfinished = cases_done() < cases_asked();
+  if (outcome == Outcome::kRejected) return ExitCode::kRejected;
+  if (outcome == Outcome::kInconclusive || unfinished || verdicts.empty() || !missing_requirements().empty()) {
+    return ExitCode::kInconclusive;
+  }
+  return refused > options_.refusals_max ? ExitCode::kRefusals : ExitCode::kAccepted;
+}
+
+std::vector<std::string> GateRun::missing_requirements() const {
+  std::vector<std::string> missing;
+  const bool on_cuda = std::any_of(candidates_.begin(), candidates_.end(), [](const Candidate& candidate) {
+    return candidate.name.ends_with(":cuda");  // it is here only if a device is
+  });
+  for (const std::string& need : options_.require) {
+    if (need != "cuda" || !on_cuda) missing.push_back(need);
+  }
+  return missing;
+}
+
+void GateRun::begin_record() {
+  writer_->run({"gate", options_.arguments, RINGPROOF_VERSION, built_commit(), utc_now(), options_.cases.tier,
+                options_.cases.seed, machine_.cpu, machine_.os, RINGPROOF_COMPILER, threads(), machine_.memory_bytes,
+                RINGPROOF_CUDA_BUILD, machine_.cuda_device, "threads"});
+}
+
+void GateRun::end_record(std::span<const Verdict> verdicts, ExitCode code, double seconds) {
+  if (!writer_) return;
+  for (const NotRun& one : not_run_) writer_->not_run(one.what, one.why);
+  for (const Verdict& verdict : verdicts) writer_->verdict(verdict);
+  writer_->end({static_cast<int>(code), cases_done() < cases_asked(), cases_done(), seconds});
+}
+
+}  // namespace ringproof

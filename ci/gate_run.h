@@ -1,0 +1,72 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ci/gate.h"
+#include "ci/gate_table.h"
+#include "ci/machine.h"
+#include "ci/progress.h"
+#include "reference/judge/run.h"
+#include "reports/results.h"
+
+namespace ringproof {
+
+/// One run of the gate: Cases outermost, candidates inside. Evidence is written as it comes.
+class GateRun {
+ public:
+  /// Chooses candidates and opens the records. Throws InputError.
+  GateRun(const GateOptions& options, std::vector<Case> cases, const Machine& machine);
+
+  /// Judges every candidate on every Case, until Ctrl-C.
+  void judge_all();
+
+  /// One verdict per candidate and storage dtype that was asked anything. Call once, after judge_all.
+  std::vector<Verdict> verdicts();
+
+  ExitCode exit_code(std::span<const Verdict> verdicts) const;
+
+  /// What --require names and is not here.
+  std::vector<std::string> missing_requirements() const;
+
+  /// Writes what did not run, the verdicts and the end, where records are kept.
+  void end_record(std::span<const Verdict> verdicts, ExitCode code, double seconds);
+
+  const std::vector<NotRun>& not_run() const { return not_run_; }
+  const std::vector<NotRun>& not_asked() const { return not_asked_; }
+  const std::vector<std::string>& nothing_judged() const { return nothing_judged_; }
+  std::int64_t cases_done() const { return cases_done_; }
+  std::int64_t cases_asked() const { return static_cast<std::int64_t>(cases_.size()); }
+
+ private:
+  // A candidate on one storage dtype: what one verdict speaks of.
+  struct Group {
+    std::string contract;
+    std::vector<Evidence> evidence;
+  };
+
+  int threads() const { return options_.threads > 0 ? options_.threads : machine_.cores; }
+  void begin_record();
+  void note(const Candidate& candidate, const Case& c, const Evidence& evidence);
+  std::string find_smallest(const Candidate& candidate, const Case& c, const Evidence& evidence);
+  void print_trouble(const CaseVerdict& verdict, const std::string& candidate);
+
+  const GateOptions& options_;
+  std::vector<Case> cases_;
+  Machine machine_;
+  Progress progress_;
+  std::vector<Candidate> candidates_;
+  std::vector<Buffers> buffers_;
+  std::optional<ResultsWriter> writer_;
+  std::map<std::pair<std::string, Dtype>, Group> groups_;
+  std::vector<NotRun> not_run_, not_asked_;
+  std::vector<std::string> nothing_judged_;
+  std::map<std::string, double> shrink_seconds_;  // by candidate
+  std::int64_t cases_done_ = 0, sequence_ = 0;
+};
+
+}  // namespace ringproof

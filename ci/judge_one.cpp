@@ -1,0 +1,45 @@
+#include "ci/judge_one.h"
+
+#include <algorithm>
+#include <exception>
+
+#include "reference/judge/shrink.h"
+#include "reference/judge/verify.h"
+
+namespace ringproof {
+
+Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffers& buffers) {
+  try {
+    const Dtype dtype = reference.c.problem.dtype;
+    const Got got = run(candidate, reference, buffers);
+    const Description description = candidate.describe(dtype, reference.c.direction);
+    return compare(candidate.name, reference, resolve(description.arithmetic, dtype), got);
+  } catch (const std::exception& error) {
+    return failed_evidence(candidate.name, reference.c, error.what());
+  }
+}
+
+Evidence failed_evidence(const std::string& candidate, const Case& c, const std::string& reason) {
+  const Problem& problem = c.problem;
+  Evidence evidence{candidate, to_string(c), problem.dtype, problem.mask.kind};
+  evidence.head_dim_max = std::max(problem.head_dim_qk, problem.head_dim_v);
+  evidence.status = CallStatus::kFailed;
+  evidence.reason = reason;
+  evidence.by_value.name = "out by value";
+  return evidence;
+}
+
+Case smallest_failing(const Candidate& candidate, const Case& c, const std::string& check, int threads,
+                      const std::function<bool()>& may_go_on) {
+  Buffers buffers;
+  return shrink(c, [&](const Case& neighbour) {
+    if (!may_go_on()) return false;
+    try {
+      return failing_check(judge_one(candidate, prepare(neighbour, threads), buffers)) == check;
+    } catch (const std::exception&) {  // a neighbour whose inputs cannot be made fails in another way
+      return false;
+    }
+  });
+}
+
+}  // namespace ringproof

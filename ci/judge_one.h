@@ -1,0 +1,21 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "reference/judge/compare.h"
+
+namespace ringproof {
+
+/// Calls `candidate` on the reference's Case and compares. Never throws: what goes wrong is evidence of a failed call.
+Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffers& buffers);
+
+/// Evidence that a Case could not be judged for `candidate`, with the reason.
+Evidence failed_evidence(const std::string& candidate, const Case& c, const std::string& reason);
+
+/// The smallest Case on which `check` (failing_check) still rejects `candidate`, as far as `may_go_on` allows: it is
+/// asked before every try. Requires that it rejects it on `c`.
+Case smallest_failing(const Candidate& candidate, const Case& c, const std::string& check, int threads,
+                      const std::function<bool()>& may_go_on);
+
+}  // namespace ringproof
