@@ -46,6 +46,13 @@ class TestVerdicts(unittest.TestCase):
         for name in ("flash_forward_fp32", "ring:double", "ring:flash_forward_fp32"):
             self.assertIn(f"{name}: accepted (reference contract)", done.stdout)
 
+    def test_the_fast_tier_accepts_every_built_in_candidate(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            done = gate("--out", folder)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            judged = {record["candidate"] for record in records(folder, "verdict")}
+            self.assertLessEqual({"flash_forward_fp32", "ring:double"}, judged)
+
     def test_the_canary_is_rejected_with_its_evidence(self) -> None:
         done = gate("--candidate", "canary", "--case", SMALL)
         self.assertEqual(done.returncode, 1, done.stdout)

@@ -218,6 +218,11 @@ Got run(const Candidate& candidate, const Reference& reference, Buffers& buffers
     fail(got, CallStatus::kUnsupported, unsupported);
     return got;
   }
+  const std::vector<std::string> loose = beyond_yardstick(description.arithmetic, problem.dtype, problem.seqlen_kv);
+  if (!loose.empty()) {
+    fail(got, CallStatus::kFailed, "its declaration is too loose for this version to judge by (" + loose.front() + ")");
+    return got;
+  }
   got.empty_rows_defined = description.has(kEmptyRowsDefined);
   ++buffers.calls;
   std::optional<Call> call;
