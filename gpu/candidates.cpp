@@ -67,7 +67,7 @@ std::vector<Candidate> gpu_candidates() {
 #else
   candidates.push_back(candidates.front());
   candidates.back().name = "flash_forward_fp32:cuda";
-  candidates.back().not_run_reason = "built without CUDA";
+  candidates.back().not_run_reason = "no CUDA device (built without CUDA)";
 #endif
   return candidates;
 }
