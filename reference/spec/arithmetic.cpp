@@ -73,7 +73,8 @@ std::vector<std::string> looser_than_default(const Arithmetic& declared, Dtype s
 std::vector<std::string> beyond_yardstick(const Arithmetic& declared, Dtype storage, std::int64_t keys) {
   const Arithmetic got = resolve(declared, storage), wide = resolve({}, storage);
   constexpr double kExpErrorMax = 0x1p-13, kTanhErrorMax = 0x1p-10;
-  constexpr std::int64_t kKeysPerMerge = 64;
+  // One merge may cost 64 u = 2^-18 (R1): 32 of them as much as the exponential may, at any length.
+  constexpr std::int64_t kKeysPerMerge = 64, kMergesFree = 32;
   std::vector<std::string> beyond;
   for (const auto& [one, least, name] :
        {std::tuple{got.operand_dtype, storage, "operands "}, std::tuple{got.score_dtype, storage, "scores "},
@@ -84,7 +85,7 @@ std::vector<std::string> beyond_yardstick(const Arithmetic& declared, Dtype stor
   }
   if (got.exp_error_relative > kExpErrorMax) beyond.push_back("exp " + shortest(got.exp_error_relative));
   if (got.tanh_error_relative > kTanhErrorMax) beyond.push_back("tanh " + shortest(got.tanh_error_relative));
-  if (got.merges > keys / kKeysPerMerge + 1) beyond.push_back(std::to_string(got.merges) + " merges");
+  if (got.merges > keys / kKeysPerMerge + kMergesFree) beyond.push_back(std::to_string(got.merges) + " merges");
   if (got.p_scale < wide.p_scale) beyond.push_back("P scaled by " + shortest(got.p_scale));
   const int bits_least = format_facts(wide.accumulator_dtype).precision - 1;
   if (got.mma_block > 0 && got.accumulator_fraction_bits < bits_least) {
