@@ -104,6 +104,11 @@ class TestVerdicts(unittest.TestCase):
             self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
             self.assertIn("truncated", done.stderr)
 
+    def test_a_candidate_nobody_named_may_be_left_unasked(self) -> None:
+        done = gate("--case", BF16)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("not asked: flash_forward_fp32", done.stdout)
+
     def test_nothing_judged_is_inconclusive(self) -> None:
         done = gate("--candidate", "flash_forward_fp32", "--case", BF16)
         self.assertEqual(done.returncode, 3, done.stdout)

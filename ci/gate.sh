@@ -5,11 +5,19 @@
 #   ci/gate.sh --candidate ring:double --topology zigzag8
 # Every argument goes to `ringproof gate` (build/bin/ringproof gate --help). Exit code: 0 accepted, 1 rejected, 2 bad input,
 # 3 inconclusive, 4 too many refusals.
-source "$(dirname "$0")/setup.sh"
+caller=$PWD
+root=$(cd "$(dirname "$0")/.." && pwd)
+source "$root/ci/setup.sh"
 build ringproof
-report=build/report
+# Paths in the arguments are the caller's.
+cd "$caller"
+report=$root/build/report
+[ "$caller" != "$root" ] || report=build/report
+for argument in "$@"; do
+  case "$argument" in -h | --help) exec "$root/build/bin/ringproof" gate --help ;; esac
+done
 code=0
-build/bin/ringproof gate --out "$report" "$@" || code=$?
+"$root/build/bin/ringproof" gate --out "$report" "$@" || code=$?
 [ "$code" -eq 2 ] && exit 2
 # A crash of the command itself is inconclusive.
 [ "$code" -le 4 ] || code=3
@@ -21,5 +29,5 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-build/venv/bin/python reports/render.py "$report" || { [ "$code" -ne 0 ] || code=3; }
+"$root/build/venv/bin/python" "$root/reports/render.py" "$report" || { [ "$code" -ne 0 ] || code=3; }
 exit "$code"

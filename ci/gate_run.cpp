@@ -1,6 +1,7 @@
 #include "ci/gate_run.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -15,10 +16,14 @@ namespace {
 
 constexpr double kShrinkSecondsMax = 10;  // per candidate and run: a broken kernel must not cost minutes
 
+constexpr int kTroublesShown = 5;  // per candidate, on the terminal; the records hold them all
+
 volatile std::sig_atomic_t interrupted = 0;
 
 extern "C" void note_interrupt(int) {
   interrupted = 1;
+  constexpr char kSaid[] = "\nstopping after this Case; Ctrl-C again stops at once\n";
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, kSaid, sizeof kSaid - 1);
   std::signal(SIGINT, SIG_DFL);  // a second Ctrl-C ends the process at once
 }
 
@@ -70,6 +75,11 @@ void GateRun::judge_all() {
   }
   progress_.show(cases_done_, "done");
   progress_.clear();
+  for (const auto& [name, count] : troubles_) {
+    if (count <= kTroublesShown) continue;
+    fmt::print("{}: {} more Cases rejected or inconclusive, not shown here; --out keeps them all\n", name,
+               count - kTroublesShown);
+  }
   std::signal(SIGINT, SIG_DFL);
 }
 
@@ -81,7 +91,7 @@ void GateRun::note(const Candidate& candidate, const Case& c, const Evidence& ev
   if (writer_) writer_->evidence(sequence_, evidence, verdict);
   ++sequence_;
   const bool is_trouble = verdict.outcome == Outcome::kRejected || verdict.outcome == Outcome::kInconclusive;
-  if (is_trouble) print_trouble(verdict, candidate.name);
+  if (is_trouble && ++troubles_[candidate.name] <= kTroublesShown) print_trouble(verdict, candidate.name);
   Group& group = groups_[{candidate.name, evidence.dtype}];
   if (evidence.status == CallStatus::kReturned) {
     group.contract = contract_of(candidate.describe(evidence.dtype, c.direction), evidence.dtype);
@@ -105,7 +115,7 @@ void GateRun::print_trouble(const CaseVerdict& verdict, const std::string& candi
   fmt::print("{}: {} on '{}'\n  {}\n  rerun: ringproof gate --candidate {} --case '{}'\n", candidate,
              to_string(verdict.outcome), verdict.case_line, verdict.reason, candidate, verdict.case_line);
   if (is_shrunk) {
-    fmt::print("  the smallest Case that still fails: ringproof gate --candidate {} --case '{}'\n", candidate,
+    fmt::print("  the smallest Case found that still fails: ringproof gate --candidate {} --case '{}'\n", candidate,
                verdict.smallest_case);
   }
   std::fflush(stdout);
@@ -126,7 +136,9 @@ std::vector<Verdict> GateRun::verdicts() {
       }
     }
     if (!outside.empty()) not_asked_.push_back({candidate.name, "Cases outside its declaration: " + outside});
-    if (all.size() == before && cases_done_ > 0) nothing_judged_.push_back(candidate.name);
+    // Only who was named must be judged; whom nobody named is just not asked.
+    const bool is_named = !options_.candidates.empty();
+    if (all.size() == before && cases_done_ > 0 && is_named) nothing_judged_.push_back(candidate.name);
   }
   return all;
 }

@@ -66,6 +66,7 @@ class GateRun {
   std::vector<NotRun> not_run_, not_asked_;
   std::vector<std::string> nothing_judged_;
   std::map<std::string, double> shrink_seconds_;  // by candidate
+  std::map<std::string, int> troubles_;           // rejected and inconclusive Cases, by candidate
   std::int64_t cases_done_ = 0, sequence_ = 0;
 };
 
