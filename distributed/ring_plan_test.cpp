@@ -5,22 +5,14 @@
 namespace ringproof {
 namespace {
 
-std::vector<std::int64_t> tokens_of(const Topology& topology, int rank, std::int64_t seqlen) {
-  std::vector<std::int64_t> tokens;
-  for (const TokenRun& run : owned_tokens(topology, rank, seqlen)) {
-    for (std::int64_t token = run.begin; token < run.end; token += run.step) tokens.push_back(token);
-  }
-  return tokens;
-}
-
 // How often the plan of all ranks lets each (row, key) meet, in global indices: [seqlen_q, seqlen_kv].
 std::vector<int> meetings(const Topology& topology, const Band& band, std::int64_t seqlen_q, std::int64_t seqlen_kv) {
   std::vector<int> met(static_cast<std::size_t>(seqlen_q * seqlen_kv), 0);
   for (int rank = 0; rank < topology.rank_count; ++rank) {
-    const std::vector<std::int64_t> rows = tokens_of(topology, rank, seqlen_q);
+    const std::vector<std::int64_t> rows = local_tokens_of(topology, rank, seqlen_q);
     for (int step = 0; step < topology.rank_count; ++step) {
       const RingStep now = ring_step(topology, rank, step, band, seqlen_q, seqlen_kv);
-      const std::vector<std::int64_t> keys = tokens_of(topology, now.block, seqlen_kv);
+      const std::vector<std::int64_t> keys = local_tokens_of(topology, now.block, seqlen_kv);
       for (const RingPiece& piece : now.pieces) {
         for (std::int64_t i = 0; i < piece.row_count; ++i) {
           const KeyRange seen = visible_keys(piece.band, i, piece.key_count);

@@ -13,15 +13,6 @@
 namespace ringproof {
 namespace {
 
-// The tokens a rank owns, in the order of its local tensor; all of them for a single device.
-std::vector<std::int64_t> local_tokens(const Topology& topology, int rank, std::int64_t seqlen) {
-  std::vector<std::int64_t> tokens;
-  for (const TokenRun& run : owned_tokens(topology, rank, seqlen)) {
-    for (std::int64_t token = run.begin; token < run.end; token += run.step) tokens.push_back(token);
-  }
-  return tokens;
-}
-
 TensorView row_of(TensorView view, std::int64_t token) {
   if (view.data != nullptr) view.data = view.at(0, 0, token, 0);
   view.shape[2] = 1;
@@ -79,7 +70,7 @@ class Call {
     got.lse = Tensor(dtype_of_lse(problem_.dtype), problem_.shape_lse());
     for (int rank = 0; rank < ranks(); ++rank) {
       CallBuffers& mine = buffers_.ranks[rank];
-      const std::vector<std::int64_t> rows = local_tokens(problem_.topology, rank, problem_.seqlen_q);
+      const std::vector<std::int64_t> rows = local_tokens_of(problem_.topology, rank, problem_.seqlen_q);
       gather(mine.out.view(), got.out.view(), rows);
       if (has_lse_) gather(mine.lse.view(), got.lse.view(), rows);
     }
@@ -89,8 +80,8 @@ class Call {
  private:
   void place(int rank) {
     CallBuffers& mine = buffers_.ranks[rank];
-    const std::vector<std::int64_t> rows = local_tokens(problem_.topology, rank, problem_.seqlen_q);
-    const std::vector<std::int64_t> keys = local_tokens(problem_.topology, rank, problem_.seqlen_kv);
+    const std::vector<std::int64_t> rows = local_tokens_of(problem_.topology, rank, problem_.seqlen_q);
+    const std::vector<std::int64_t> keys = local_tokens_of(problem_.topology, rank, problem_.seqlen_kv);
     const auto input = [&](PlacedTensor& to, TensorRole role, const Tensor& from,
                            const std::vector<std::int64_t>& tokens) {
       const Shape shape = with_rows(from.shape(), tokens.size());

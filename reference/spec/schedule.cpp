@@ -33,6 +33,14 @@ std::vector<TokenRun> owned_tokens(const Topology& topology, int rank, std::int6
   return {};
 }
 
+std::vector<std::int64_t> local_tokens_of(const Topology& topology, int rank, std::int64_t seqlen) {
+  std::vector<std::int64_t> tokens;
+  for (const TokenRun& run : owned_tokens(topology, rank, seqlen)) {
+    for (std::int64_t token = run.begin; token < run.end; token += run.step) tokens.push_back(token);
+  }
+  return tokens;
+}
+
 std::int64_t owned_token_count(const Topology& topology, int rank, std::int64_t seqlen) {
   std::int64_t count = 0;
   for (const TokenRun& run : owned_tokens(topology, rank, seqlen)) count += run.count();
@@ -42,10 +50,8 @@ std::int64_t owned_token_count(const Topology& topology, int rank, std::int64_t 
 std::vector<std::int32_t> owner_of_tokens(const Topology& topology, std::int64_t seqlen) {
   std::vector<std::int32_t> owners(static_cast<std::size_t>(seqlen), 0);
   for (int rank = 0; rank < topology.rank_count; ++rank) {
-    for (const TokenRun& run : owned_tokens(topology, rank, seqlen)) {
-      for (std::int64_t token = run.begin; token < run.end; token += run.step) {
-        owners[static_cast<std::size_t>(token)] = rank;
-      }
+    for (const std::int64_t token : local_tokens_of(topology, rank, seqlen)) {
+      owners[static_cast<std::size_t>(token)] = rank;
     }
   }
   return owners;

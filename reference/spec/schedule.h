@@ -39,6 +39,9 @@ struct TokenRun {
 /// ranks partition [0, seqlen).
 std::vector<TokenRun> owned_tokens(const Topology& topology, int rank, std::int64_t seqlen);
 
+/// Those tokens one by one, in the order of the rank's local tensor: local row i is token [i].
+std::vector<std::int64_t> local_tokens_of(const Topology& topology, int rank, std::int64_t seqlen);
+
 /// How many tokens that is.
 std::int64_t owned_token_count(const Topology& topology, int rank, std::int64_t seqlen);
 

@@ -42,29 +42,18 @@ std::string_view TextCursor::want_name(std::string_view what) {
   return name;
 }
 
-std::int64_t TextCursor::want_integer(std::string_view what) {
-  std::int64_t value = 0;
+template <class Number>
+Number TextCursor::want_any(std::string_view what) {
+  Number value = 0;
   const std::size_t length = read_number(rest(), value);
   if (length == 0) refuse(what);
   position_ += length;
   return value;
 }
 
-std::uint64_t TextCursor::want_unsigned(std::string_view what) {
-  std::uint64_t value = 0;
-  const std::size_t length = read_number(rest(), value);
-  if (length == 0) refuse(what);
-  position_ += length;
-  return value;
-}
-
-double TextCursor::want_number(std::string_view what) {
-  double value = 0;
-  const std::size_t length = read_number(rest(), value);
-  if (length == 0) refuse(what);
-  position_ += length;
-  return value;
-}
+std::int64_t TextCursor::want_integer(std::string_view what) { return want_any<std::int64_t>(what); }
+std::uint64_t TextCursor::want_unsigned(std::string_view what) { return want_any<std::uint64_t>(what); }
+double TextCursor::want_number(std::string_view what) { return want_any<double>(what); }
 
 std::string_view TextCursor::want_until(char stop, std::string_view what) {
   const std::size_t length = rest().find(stop);

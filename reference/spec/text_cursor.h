@@ -33,6 +33,8 @@ class TextCursor {
   [[noreturn]] void refuse(std::string_view what) const;
 
  private:
+  template <class Number>
+  Number want_any(std::string_view what);
   std::string_view rest() const { return line_.substr(position_); }
 
   std::string_view line_;
