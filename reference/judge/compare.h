@@ -37,6 +37,10 @@ struct Evidence {
   /// Check 2, rows that see one key, and every row of the recipe exact: out must equal v by value (-0 = 0).
   TensorEvidence by_value;
   double candidate_ms, reference_ms;
+  std::vector<std::string> determinism_faults{};  ///< check 6: claimed, and not held; one sentence each
+  std::vector<std::string> property_faults{};     ///< check 7: one sentence for each property that does not hold
+  std::vector<std::string> warnings{};            ///< what a reader should know; never changes an outcome
+  std::string attribution{};                      ///< where the residual concentrates, a phrase; "" if nowhere
 };
 
 /// Holds what came back against the reference, element by element, under the bound of the declared

@@ -43,6 +43,29 @@ std::string joined(const Texts& texts, const char* between) {
   return sum;
 }
 
+// A check that rejects, and why.
+struct Rejection {
+  std::string check, sentence;
+};
+
+// In the order of judgement.md; a check that rejects appears once.
+std::vector<Rejection> rejections_of(const Evidence& evidence) {
+  std::vector<Rejection> all;
+  if (evidence.status != CallStatus::kReturned) return all;
+  const auto reject = [&](const std::string& check, const std::string& sentence) { all.push_back({check, sentence}); };
+  const auto reject_faults = [&](const std::string& check, const std::vector<std::string>& faults) {
+    if (!faults.empty()) reject(check, joined(faults, "; "));
+  };
+  reject_faults("structure", evidence.structure_faults);
+  if (!all_inside(evidence.by_value)) reject(evidence.by_value.name, outside_sentence(evidence.by_value));
+  for (const TensorEvidence& tensor : evidence.tensors) {
+    if (!all_inside(tensor)) reject("bound of " + tensor.name, outside_sentence(tensor));
+  }
+  reject_faults("determinism", evidence.determinism_faults);
+  reject_faults("property", evidence.property_faults);
+  return all;
+}
+
 // What was really judged: dtypes, masks, the largest head dim.
 void describe_scope(std::span<const Evidence> evidence, Verdict& verdict) {
   std::set<Dtype> dtypes;
@@ -82,13 +105,12 @@ CaseVerdict verify_case(const Evidence& evidence) {
     case CallStatus::kFailed: return decide(Outcome::kInconclusive, evidence.reason);
     case CallStatus::kReturned: break;
   }
-  if (!evidence.structure_faults.empty()) return decide(Outcome::kRejected, joined(evidence.structure_faults, "; "));
-  std::vector<std::string> outside;
-  if (!all_inside(evidence.by_value)) outside.push_back(outside_sentence(evidence.by_value));
-  for (const TensorEvidence& tensor : evidence.tensors) {
-    if (!all_inside(tensor)) outside.push_back(outside_sentence(tensor));
+  const std::vector<Rejection> rejections = rejections_of(evidence);
+  if (!rejections.empty()) {
+    std::vector<std::string> sentences;
+    for (const Rejection& one : rejections) sentences.push_back(one.sentence);
+    return decide(Outcome::kRejected, joined(sentences, "; "));
   }
-  if (!outside.empty()) return decide(Outcome::kRejected, joined(outside, "; "));
   for (const TensorEvidence& tensor : evidence.tensors) {
     if (!enough_judged(tensor)) {
       return decide(Outcome::kInconclusive, std::to_string(tensor.count_not_judged) + " of " +
@@ -99,14 +121,15 @@ CaseVerdict verify_case(const Evidence& evidence) {
   return decide(Outcome::kAccepted, "");
 }
 
+std::vector<std::string> failing_checks(const Evidence& evidence) {
+  std::vector<std::string> checks;
+  for (const Rejection& one : rejections_of(evidence)) checks.push_back(one.check);
+  return checks;
+}
+
 std::string failing_check(const Evidence& evidence) {
-  if (evidence.status != CallStatus::kReturned) return "";
-  if (!evidence.structure_faults.empty()) return "structure";
-  if (!all_inside(evidence.by_value)) return evidence.by_value.name;
-  for (const TensorEvidence& tensor : evidence.tensors) {
-    if (!all_inside(tensor)) return "bound of " + tensor.name;
-  }
-  return "";
+  const std::vector<std::string> checks = failing_checks(evidence);
+  return checks.empty() ? "" : checks.front();
 }
 
 Verdict verify(std::span<const Evidence> evidence, const std::string& contract) {

@@ -53,11 +53,15 @@ struct Verdict {
 /// Share of elements that may go unjudged before a tensor's verdict is inconclusive (judgement.md).
 inline constexpr double kShareNotJudgedMax = 0.01;
 
-/// Decides one Case: rejected for any fault of structure or any element outside its bound; inconclusive for a
+/// Decides one Case: rejected where any check rejects, with a sentence from each that does; inconclusive for a
 /// failed call or too many elements not judged; unsupported where it was not asked or refused.
 CaseVerdict verify_case(const Evidence& evidence);
 
-/// The check that rejects this evidence: "structure", "out by value", "bound of out", "bound of lse"; "" for none.
+/// Every check that rejects this evidence, by its fixed name, in the order of judgement.md: "structure",
+/// "out by value", "bound of out", "bound of lse", "determinism", "property". Empty where nothing came back.
+std::vector<std::string> failing_checks(const Evidence& evidence);
+
+/// The first of failing_checks; "" for none.
 std::string failing_check(const Evidence& evidence);
 
 /// Decides over many: the worst outcome, counts, scope. Requires evidence of one candidate.

@@ -60,19 +60,46 @@ TEST(Verdict, OfCasesWithoutAnElementIsInconclusive) {
   EXPECT_EQ(verify(std::vector{empty, evidence()}, "").count_elements, 200);
 }
 
-TEST(FailingCheck, IsTheFirstThatRejects) {
+TEST(FailingChecks, AreAllThatRejectInTheOrderOfTheDesign) {
   Evidence one = evidence();
+  std::vector<std::string> checks;
+  const auto add = [&](const std::string& check) {
+    checks.insert(checks.begin(), check);
+    EXPECT_EQ(failing_checks(one), checks);
+    EXPECT_EQ(failing_check(one), check);
+    EXPECT_EQ(verify_case(one).outcome, Outcome::kRejected);
+  };
   EXPECT_EQ(failing_check(one), "");
+  one.property_faults = {"a row leaves the values it sees", "a constant is not returned"};
+  add("property");
+  one.determinism_faults.emplace_back("the second call differs");
+  add("determinism");
   one.tensors[1].count_outside = 1;
-  EXPECT_EQ(failing_check(one), "bound of lse");
+  add("bound of lse");
   one.tensors[0].count_outside = 1;
-  EXPECT_EQ(failing_check(one), "bound of out");
+  add("bound of out");
   one.by_value.count_outside = 1;
-  EXPECT_EQ(failing_check(one), "out by value");
+  add("out by value");
   one.structure_faults.emplace_back("an input was modified");
-  EXPECT_EQ(failing_check(one), "structure");
+  add("structure");
   one.status = CallStatus::kFailed;
+  EXPECT_EQ(failing_checks(one), std::vector<std::string>{});
   EXPECT_EQ(failing_check(one), "");
+}
+
+TEST(CaseVerdict, SaysWhyEveryCheckRejects) {
+  Evidence one = evidence();
+  one.property_faults = {"a row leaves the values it sees", "a constant is not returned"};
+  one.determinism_faults = {"the second call differs"};
+  expect_verdict(one, Outcome::kRejected,
+                 "the second call differs; a row leaves the values it sees; a constant is not returned");
+}
+
+TEST(CaseVerdict, IsNotChangedByWarningsAndAttribution) {
+  Evidence one = evidence();
+  one.warnings = {"the recipe is not independent"};
+  one.attribution = "residual concentrates on key 3";
+  expect_verdict(one, Outcome::kAccepted, "");
 }
 
 TEST(CaseVerdict, FollowsTheCall) {
@@ -82,11 +109,13 @@ TEST(CaseVerdict, FollowsTheCall) {
   expect_verdict(evidence(CallStatus::kFailed, "the device is gone"), Outcome::kInconclusive, "the device is gone");
 }
 
-TEST(CaseVerdict, RejectsFaultsOfStructureBeforeAnythingElse) {
+TEST(CaseVerdict, NamesFaultsOfStructureBeforeAnythingElse) {
   Evidence one = evidence();
   one.structure_faults = {"out was not written", "q was modified"};
-  one.tensors[0].count_outside = 3;
   expect_verdict(one, Outcome::kRejected, "out was not written; q was modified");
+  one.tensors[0].count_outside = 3;
+  const std::string reason = verify_case(one).reason;
+  EXPECT_EQ(reason.rfind("out was not written; q was modified; 3 of 100 elements of out lie outside", 0), 0u) << reason;
 }
 
 TEST(CaseVerdict, RejectsElementsOutsideWithTheWorstOfThem) {
