@@ -8,6 +8,17 @@ target_include_directories(ringproof_rules INTERFACE "${CMAKE_SOURCE_DIR}")
 target_compile_options(ringproof_rules INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-missing-field-initializers -Wno-restrict -ffp-contract=off>)
 
+# ringproof_find_sources(<folder>): its .cpp files into <folder>_sources, those of tests into <folder>_tests. The next
+# build finds a new file by itself.
+function(ringproof_find_sources folder)
+  file(GLOB sources RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}" CONFIGURE_DEPENDS "${folder}/*.cpp")
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_(test|bench)\\.cpp$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+  set(${folder}_sources ${sources} PARENT_SCOPE)
+  set(${folder}_tests ${tests} PARENT_SCOPE)
+endfunction()
+
 # ringproof_add_library(<folder name> SOURCES ... LINKS ...): target ringproof_<name>, alias ringproof::<name>.
 function(ringproof_add_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINKS")
