@@ -1,0 +1,83 @@
+// K' = c(a K),  S = c(Q K'^T),  P = c(softmax(S)),  O = c(P V), c() rounding to the storage dtype: what every operation
+// of an eager framework does to its result. Inside one operation sums are fp32 (double for fp64 storage).
+
+#include "reference/judge/eager_baseline.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace ringproof {
+namespace {
+
+template <class T>
+struct EagerHead {
+  std::vector<T> k, v;  // K scaled and rounded; [seqlen_kv][dim]
+};
+
+template <class T>
+std::vector<T> rounded_matrix(const TensorView& tensor, std::int64_t b, std::int64_t h, double factor, Dtype dtype) {
+  std::vector<T> values;
+  values.reserve(static_cast<std::size_t>(tensor.shape[2] * tensor.shape[3]));
+  for (std::int64_t s = 0; s < tensor.shape[2]; ++s) {
+    for (std::int64_t d = 0; d < tensor.shape[3]; ++d) {
+      values.push_back(static_cast<T>(round_to(dtype, tensor.load(b, h, s, d) * factor)));
+    }
+  }
+  return values;
+}
+
+template <class T>
+void eager_row(const Problem& p, Dtype dtype, const EagerHead<T>& head, const T* q, const KeyRange& seen,
+               std::vector<T>& weights, std::vector<T>& sums, double* out) {
+  const auto rounded = [dtype](T value) { return static_cast<T>(round_to(dtype, value)); };
+  weights.clear();
+  T maximum = -std::numeric_limits<T>::infinity();
+  for (std::int64_t j = seen.begin; j < seen.end; ++j) {
+    T score = 0;
+    for (std::int64_t d = 0; d < p.head_dim_qk; ++d)
+      score += q[d] * head.k[static_cast<std::size_t>(j * p.head_dim_qk + d)];
+    weights.push_back(rounded(score));
+    maximum = std::max(maximum, weights.back());
+  }
+  T sum = 0;
+  for (T& weight : weights) sum += weight = std::exp(weight - maximum);
+  std::fill(sums.begin(), sums.end(), T{0});
+  for (std::int64_t j = seen.begin; j < seen.end; ++j) {
+    const T weight = rounded(weights[static_cast<std::size_t>(j - seen.begin)] / sum);
+    for (std::size_t c = 0; c < sums.size(); ++c)
+      sums[c] += weight * head.v[static_cast<std::size_t>(j) * sums.size() + c];
+  }
+  for (std::size_t c = 0; c < sums.size(); ++c) out[c] = rounded(sums[c]);
+}
+
+template <class T>
+std::vector<double> eager(const Problem& p, const Inputs& inputs, Dtype dtype) {
+  std::vector<double> out(static_cast<std::size_t>(element_count(p.shape_out())));
+  std::vector<T> weights, sums(static_cast<std::size_t>(p.head_dim_v));
+  const Band band = band_of(p.mask, p.seqlen_q, p.seqlen_kv);
+  double* row_out = out.data();
+  for (std::int64_t b = 0; b < p.batch; ++b) {
+    for (std::int64_t h = 0; h < p.heads_q; ++h) {
+      const std::int64_t h_kv = h / p.heads_per_group();
+      const EagerHead<T> head{rounded_matrix<T>(inputs.k.view(), b, h_kv, p.softmax_scale, dtype),
+                              rounded_matrix<T>(inputs.v.view(), b, h_kv, 1, dtype)};
+      const std::vector<T> q = rounded_matrix<T>(inputs.q.view(), b, h, 1, dtype);
+      for (std::int64_t i = 0; i < p.seqlen_q; ++i, row_out += p.head_dim_v) {
+        const KeyRange seen = visible_keys(band, i, p.seqlen_kv);
+        if (seen.count() == 0) continue;
+        eager_row(p, dtype, head, q.data() + i * p.head_dim_qk, seen, weights, sums, row_out);
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<double> eager_baseline(const Problem& problem, const Inputs& inputs) {
+  const Dtype dtype = dtype_of_out(problem.dtype);
+  return dtype == Dtype::kF64 ? eager<double>(problem, inputs, dtype) : eager<float>(problem, inputs, dtype);
+}
+
+}  // namespace ringproof
