@@ -26,8 +26,17 @@ struct Memory {
 };
 
 /// Which tensor of a Case, for layouts that differ between them and for input streams. The order is part of
-/// the meaning of a seed: never change it.
-enum class TensorRole : std::int32_t { kQ = 0, kK = 1, kV = 2, kOut = 3, kLse = 4, kSink = 5, kDOut = 6 };
+/// the meaning of a seed: never change it. kBlockMask has no layout.
+enum class TensorRole : std::int32_t {
+  kQ = 0,
+  kK = 1,
+  kV = 2,
+  kOut = 3,
+  kLse = 4,
+  kSink = 5,
+  kDOut = 6,
+  kBlockMask = 7
+};
 
 /// Strides of a tensor and the elements its memory spans (from the first to one past the last, gaps
 /// included).
