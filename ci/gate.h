@@ -5,6 +5,7 @@
 
 #include "ci/cases.h"
 #include "ci/exit_codes.h"
+#include "reference/judge/sampling.h"
 
 namespace ringproof {
 
@@ -18,6 +19,7 @@ struct GateOptions {
   std::int64_t refusals_max = 0;     ///< --allow-unsupported
   bool shrink = true;                ///< look for the smallest Case that still fails
   int threads = 0;                   ///< of the oracle; 0: all cores
+  SamplingRule sampling{4e12, 256};  ///< beyond half a minute of two cores
 };
 
 /// Judges candidates on Cases: progress on stderr, the table on stdout, records in `out`. Ctrl-C ends it

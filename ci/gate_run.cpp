@@ -62,7 +62,7 @@ void GateRun::judge_all() {
     std::optional<Reference> reference;
     std::string failure;
     try {
-      reference = prepare(c, threads());
+      reference = prepare(c, options_.sampling, threads());
     } catch (const std::exception& error) {  // data lost or memory spent since the Cases were checked
       failure = error.what();
     }
@@ -104,7 +104,8 @@ std::string GateRun::find_smallest(const Candidate& candidate, const Case& c, co
   double& spent = shrink_seconds_[candidate.name];
   const auto start = std::chrono::steady_clock::now();
   const auto may_go_on = [&] { return !interrupted && spent + seconds_since(start) < kShrinkSecondsMax; };
-  const Case smallest = smallest_failing(candidate, c, failing_check(evidence), threads(), may_go_on);
+  const Case smallest =
+      smallest_failing(candidate, c, failing_check(evidence), options_.sampling, threads(), may_go_on);
   spent += seconds_since(start);
   return to_string(smallest);
 }

@@ -29,13 +29,13 @@ Evidence failed_evidence(const std::string& candidate, const Case& c, const std:
   return evidence;
 }
 
-Case smallest_failing(const Candidate& candidate, const Case& c, const std::string& check, int threads,
-                      const std::function<bool()>& may_go_on) {
+Case smallest_failing(const Candidate& candidate, const Case& c, const std::string& check, const SamplingRule& rule,
+                      int threads, const std::function<bool()>& may_go_on) {
   Buffers buffers;
   return shrink(c, [&](const Case& neighbour) {
     if (!may_go_on()) return false;
     try {
-      return failing_check(judge_one(candidate, prepare(neighbour, threads), buffers)) == check;
+      return failing_check(judge_one(candidate, prepare(neighbour, rule, threads), buffers)) == check;
     } catch (const std::exception&) {  // a neighbour whose inputs cannot be made fails in another way
       return false;
     }

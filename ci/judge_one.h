@@ -15,7 +15,7 @@ Evidence failed_evidence(const std::string& candidate, const Case& c, const std:
 
 /// The smallest Case on which `check` (failing_check) still rejects `candidate`, as far as `may_go_on` allows: it is
 /// asked before every try. Requires that it rejects it on `c`.
-Case smallest_failing(const Candidate& candidate, const Case& c, const std::string& check, int threads,
-                      const std::function<bool()>& may_go_on);
+Case smallest_failing(const Candidate& candidate, const Case& c, const std::string& check, const SamplingRule& rule,
+                      int threads, const std::function<bool()>& may_go_on);
 
 }  // namespace ringproof

@@ -50,6 +50,13 @@ void add_gate(CLI::App& app, GateOptions& options, std::string& topology) {
       ->capture_default_str();
   gate->add_flag("!--no-shrink", options.shrink,
                  "Do not look for the smallest Case on which a rejected candidate still fails");
+  gate->add_option("--work-max", options.sampling.work_flop_max,
+                   "Judge a sample of the rows of Cases whose reference costs more floating-point operations")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  gate->add_option("--sample-rows", options.sampling.rows_sampled, "Query rows judged of such a Case")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   gate->add_option("--threads", options.threads, "Threads of the reference (default: all cores)")
       ->check(CLI::Range(1, 4096));
 }

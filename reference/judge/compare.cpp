@@ -50,11 +50,13 @@ TensorEvidence compare_tensor(const std::string& name, const Reference& referenc
   TensorEvidence facts{name};
   const TensorView view = tensor.view();
   for (std::size_t at = 0; at < want.value.size(); ++at) {
-    if (is_undefined(reference, got, at / static_cast<std::size_t>(view.shape[3]))) {
+    const std::size_t row = at / static_cast<std::size_t>(view.shape[3]);
+    if (is_undefined(reference, got, row)) {
       ++facts.count_undefined;
       continue;
     }
-    const auto index = index_of(view.shape, static_cast<std::int64_t>(at));
+    const auto column = static_cast<std::int64_t>(at) % view.shape[3];
+    const auto index = index_of(view.shape, reference.want.row_at(row) * view.shape[3] + column);
     const double value = view.load(index[0], index[1], index[2], index[3]);
     if (!is_promised(at) && !std::isnan(value)) {  // a NaN is outside whatever the bound
       ++facts.count;
@@ -91,10 +93,10 @@ TensorEvidence compare_by_value(const Reference& reference, const Arithmetic& ar
     const double slack = one_hot ? 61 * static_cast<double>(scalars.visible_count) * std::exp(-40.0) : 0;
     if (!returns_single_key_by_value(problem, arithmetic, scalars, slack)) continue;
     for (std::int64_t column = 0; column < problem.head_dim_v; ++column) {
-      const auto at = static_cast<std::int64_t>(row) * problem.head_dim_v + column;
-      const double want = round_to(out.dtype, reference.want.out.value[static_cast<std::size_t>(at)]);
+      const std::size_t at = row * static_cast<std::size_t>(problem.head_dim_v) + static_cast<std::size_t>(column);
+      const double want = round_to(out.dtype, reference.want.out.value[at]);
       if (std::fabs(want) < 0x1p-126) continue;
-      const auto index = index_of(out.shape, at);
+      const auto index = index_of(out.shape, reference.want.row_at(row) * problem.head_dim_v + column);
       judge_element(facts, out.dtype, index, want, 0, out.load(index[0], index[1], index[2], index[3]), 0);
     }
   }
@@ -150,6 +152,7 @@ Evidence compare(const std::string& candidate, const Reference& reference, const
                     {"out by value"},
                     got.time_ms,
                     reference.time_ms};
+  evidence.rows = reference.rows_judged();
   if (got.status != CallStatus::kReturned) return evidence;
   const Bounds bounds = bound_forward(reference.c, arithmetic, reference.want);
   evidence.tensors.push_back(compare_out(reference, bounds, got));

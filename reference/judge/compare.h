@@ -40,6 +40,7 @@ struct Evidence {
   std::vector<std::string> determinism_faults{};  ///< check 6: claimed, and not held; one sentence each
   std::vector<std::string> property_faults{};     ///< check 7: one sentence for each property that does not hold
   std::vector<std::string> warnings{};            ///< what a reader should know; never changes an outcome
+  RowsJudged rows{};                              ///< how many of the Case's rows all this speaks of
   std::string attribution{};                      ///< where the residual concentrates, a phrase; "" if nowhere
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "reference/judge/sampling.h"
 #include "reference/oracle/attention_forward.h"
 #include "reference/spec/case.h"
 #include "reference/spec/inputs.h"
@@ -9,13 +10,21 @@ namespace ringproof {
 /// Everything about a Case that no candidate changes: one of these serves them all.
 struct Reference {
   Case c;
-  Inputs inputs;       ///< dense, storage dtype
-  ForwardAnswer want;  ///< the oracle's answer and the row statistics
-  double time_ms;      ///< what making it took, inputs included
+  Inputs inputs;                ///< dense, storage dtype
+  ForwardAnswer want;           ///< the oracle's answer and the row statistics, of all rows or of those in want.rows
+  double time_ms;               ///< what making it took, inputs included
+  std::int64_t rows_drawn = 0;  ///< of a sample: rows drawn at random
+
+  RowsJudged rows_judged() const {
+    return {static_cast<std::int64_t>(want.row_count()), element_count(c.problem.shape_lse()), rows_drawn};
+  }
 };
 
-/// Makes inputs and answer. Requires a Case that passed require_judgeable(); throws InputError when its data
-/// are missing.
+/// Makes inputs and answer, of every row or, where `rule` says so, of a sample of rows (sample_rows). Requires a Case
+/// that passed require_judgeable(); throws InputError when its data are missing.
+Reference prepare(const Case& c, const SamplingRule& rule, int threads);
+
+/// The same of every row.
 Reference prepare(const Case& c, int threads);
 
 }  // namespace ringproof

@@ -71,8 +71,10 @@ void describe_scope(std::span<const Evidence> evidence, Verdict& verdict) {
   std::set<Dtype> dtypes;
   std::set<MaskKind> masks;
   std::int64_t head_dim_max = 0;
+  RowsJudged least;  // the sample that sees the least
   for (const Evidence& one : evidence) {
     if (one.status != CallStatus::kReturned) continue;
+    if (one.rows.is_sample() && (!least.is_sample() || one.rows.drawn < least.drawn)) least = one.rows;
     dtypes.insert(one.dtype);
     masks.insert(one.mask);
     head_dim_max = std::max(head_dim_max, one.head_dim_max);
@@ -85,6 +87,7 @@ void describe_scope(std::span<const Evidence> evidence, Verdict& verdict) {
   const std::string head_dims = ", d <= " + std::to_string(head_dim_max);
   const std::string count_masks = std::to_string(masks.size()) + (masks.size() == 1 ? " mask" : " masks");
   verdict.scope = joined(dtype_names, " ") + " " + joined(mask_names, " ") + head_dims;
+  if (least.is_sample()) verdict.scope += ", " + sampling_sentence(least);
   verdict.scope_short = joined(dtype_names, " ") + ", " + count_masks + head_dims;
 }
 

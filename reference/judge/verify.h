@@ -37,7 +37,7 @@ struct CaseVerdict {
 struct Verdict {
   std::string candidate;
   Outcome outcome;          ///< the worst of its judged Cases; inconclusive when nothing was judged
-  std::string scope;        ///< what it speaks of: "fp32 full causal_top_left, d <= 128"
+  std::string scope;        ///< what it speaks of: "fp32 full causal_top_left, d <= 128", and of how many rows
   std::string scope_short;  ///< for tables: "fp32, 2 masks, d <= 128"
   std::string contract;     ///< "reference contract", or "as declared: l sums the cast P, ..."
   std::int64_t count_cases = 0, count_accepted = 0, count_inconclusive = 0, count_rejected = 0;

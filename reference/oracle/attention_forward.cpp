@@ -64,8 +64,9 @@ class RowForward {
     }
   }
 
-  void row(const KeysAndValues<Real>& head, std::int64_t b, std::int64_t h, std::int64_t i, RowWorkspace<Real>& work) {
-    const std::int64_t row = (b * problem_.heads_q + h) * problem_.seqlen_q + i;
+  // Row `row` of the answer, row i of head h of batch b.
+  void row(const KeysAndValues<Real>& head, std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t row,
+           RowWorkspace<Real>& work) {
     const KeyRange seen = visible_keys(band_, i, problem_.seqlen_kv);
     RowScalars& scalars = answer_.statistics.rows[row];
     scalars.visible_count = seen.count();
@@ -217,48 +218,51 @@ class RowForward {
 
 template <class Real>
 ForwardAnswer forward_in(const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
-                         int threads) {
-  const auto rows = static_cast<std::size_t>(element_count(problem.shape_lse()));
-  const auto elements = static_cast<std::size_t>(element_count(problem.shape_out()));
-  const bool wide = sizeof(Real) > sizeof(double);
-  const auto zeros = [](std::size_t count) { return std::vector<double>(count); };
-  ForwardAnswer answer;
-  answer.out = {zeros(elements), zeros(wide ? elements : 0)};
-  answer.lse = {zeros(rows), zeros(wide ? rows : 0)};
-  answer.statistics = {std::vector<RowScalars>(rows),
-                       zeros(elements),
-                       zeros(elements),
-                       zeros(elements),
-                       zeros(elements),
-                       zeros(elements),
-                       zeros(elements)};
+                         const std::vector<std::int64_t>& rows, int threads) {
+  ForwardAnswer answer = empty_answer(problem, rows, sizeof(Real) > sizeof(double));
   answer.unit_roundoff = static_cast<double>(std::numeric_limits<Real>::epsilon()) / 2;
   constexpr std::int64_t kRowsPerTile = 16;
-  const std::int64_t tiles = (problem.seqlen_q + kRowsPerTile - 1) / kRowsPerTile;
+  const std::int64_t n = problem.seqlen_q;
   for (std::int64_t b = 0; b < problem.batch; ++b) {
     for (std::int64_t h_kv = 0; h_kv < problem.heads_kv; ++h_kv) {
+      const std::int64_t h_first = b * problem.heads_q + h_kv * problem.heads_per_group();
+      const auto [first, last] = rows_between(answer, h_first * n, (h_first + problem.heads_per_group()) * n);
+      if (first == last) continue;
       const KeysAndValues<Real> head = widen_head<Real>(k, v, b, h_kv);
-      parallel_for(problem.heads_per_group() * tiles, threads, [&](std::int64_t item) {
-        thread_local RowWorkspace<Real> work;
-        RowForward<Real> forward(problem, q, answer);
-        const std::int64_t h = h_kv * problem.heads_per_group() + item / tiles;
-        const std::int64_t begin = item % tiles * kRowsPerTile;
-        const std::int64_t end = std::min(begin + kRowsPerTile, problem.seqlen_q);
-        for (std::int64_t i = begin; i < end; ++i) forward.row(head, b, h, i, work);
-      });
+      parallel_for((last - first + kRowsPerTile - 1) / kRowsPerTile, threads,
+                   [&, first = first, last = last](auto tile) {
+                     thread_local RowWorkspace<Real> work;
+                     RowForward<Real> forward(problem, q, answer);
+                     const std::int64_t begin = first + tile * kRowsPerTile, end = std::min(begin + kRowsPerTile, last);
+                     for (std::int64_t at = begin; at < end; ++at) {
+                       const std::int64_t row = answer.row_at(static_cast<std::size_t>(at));
+                       forward.row(head, b, row / n % problem.heads_q, row % n, at, work);
+                     }
+                   });
     }
   }
   return answer;
+}
+
+ForwardAnswer forward_of(const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                         const std::vector<std::int64_t>& rows, int threads) {
+  assert_that(q.shape == problem.shape_q() && k.shape == problem.shape_k() && v.shape == problem.shape_v(),
+              "the oracle's tensors have the problem's shapes");
+  return problem.dtype == Dtype::kF64 ? forward_in<long double>(problem, q, k, v, rows, threads)
+                                      : forward_in<double>(problem, q, k, v, rows, threads);
 }
 
 }  // namespace
 
 ForwardAnswer attention_forward(const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
                                 int threads) {
-  assert_that(q.shape == problem.shape_q() && k.shape == problem.shape_k() && v.shape == problem.shape_v(),
-              "the oracle's tensors have the problem's shapes");
-  return problem.dtype == Dtype::kF64 ? forward_in<long double>(problem, q, k, v, threads)
-                                      : forward_in<double>(problem, q, k, v, threads);
+  return forward_of(problem, q, k, v, {}, threads);
+}
+
+ForwardAnswer attention_forward_of_rows(const Problem& problem, const TensorView& q, const TensorView& k,
+                                        const TensorView& v, const std::vector<std::int64_t>& rows, int threads) {
+  assert_that(!rows.empty(), "an answer of no row means one of all rows");
+  return forward_of(problem, q, k, v, rows, threads);
 }
 
 }  // namespace ringproof

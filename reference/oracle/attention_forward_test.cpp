@@ -305,5 +305,33 @@ TEST(ForwardOracle, LetsANanReachExactlyTheRowsThatSeeIt) {
   }
 }
 
+TEST(AttentionForwardOfRows, IsTheWholeAnswerBitForBit) {
+  for (const char* dtype : {"fp32", "fp64"}) {
+    const Question asked =
+        question(std::string("fwd/") + dtype +
+                 "/b2.hq4.hkv2.sq23.skv19.dqk8.dv3/causal_bottom_right/scale0.35/gauss:7/bhsd/single");
+    const std::vector<std::int64_t> rows{0, 5, 22, 23, 68, 69, 100, 160, 183};
+    const TensorView q = asked.inputs.q.view(), k = asked.inputs.k.view(), v = asked.inputs.v.view();
+    const ForwardAnswer whole = answer(asked), some = attention_forward_of_rows(asked.problem, q, k, v, rows, 2);
+    ASSERT_EQ(some.row_count(), rows.size());
+    ASSERT_EQ(some.out.value.size(), rows.size() * 3);
+    EXPECT_EQ(some.unit_roundoff, whole.unit_roundoff);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const auto row = static_cast<std::size_t>(rows[i]);
+      EXPECT_EQ(some.row_at(i), rows[i]);
+      EXPECT_EQ(whole.row_at(row), rows[i]);
+      EXPECT_EQ(some.lse.value[i], whole.lse.value[row]);
+      EXPECT_EQ(some.lse.tail_at(i), whole.lse.tail_at(row));
+      EXPECT_EQ(flat(some.statistics.rows[i]), flat(whole.statistics.rows[row]));
+      for (std::size_t c = 0; c < 3; ++c) {
+        EXPECT_EQ(some.out.value[3 * i + c], whole.out.value[3 * row + c]);
+        EXPECT_EQ(some.out.tail_at(3 * i + c), whole.out.tail_at(3 * row + c));
+        EXPECT_EQ(some.statistics.p_variance[3 * i + c], whole.statistics.p_variance[3 * row + c]);
+        EXPECT_EQ(some.statistics.sum_abs_v[3 * i + c], whole.statistics.sum_abs_v[3 * row + c]);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace ringproof

@@ -1,0 +1,35 @@
+#include "reference/oracle/forward_answer.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "reference/spec/error.h"
+
+namespace ringproof {
+
+ForwardAnswer empty_answer(const Problem& problem, const std::vector<std::int64_t>& rows, bool is_wide) {
+  const bool ascends = std::adjacent_find(rows.begin(), rows.end(), std::greater_equal<>()) == rows.end();
+  const std::int64_t row_count = element_count(problem.shape_lse());
+  assert_that(ascends && (rows.empty() || (rows.front() >= 0 && rows.back() < row_count)),
+              "rows ascend within the problem, each once");
+  const auto count = rows.empty() ? static_cast<std::size_t>(row_count) : rows.size();
+  const auto zeros = [](std::size_t number) { return std::vector<double>(number); };
+  const std::vector<double> elements = zeros(count * static_cast<std::size_t>(problem.head_dim_v));
+  ForwardAnswer answer;
+  answer.out = {elements, zeros(is_wide ? elements.size() : 0)};
+  answer.lse = {zeros(count), zeros(is_wide ? count : 0)};
+  answer.statistics = {std::vector<RowScalars>(count), elements, elements, elements, elements, elements, elements};
+  answer.unit_roundoff = 0x1p-53;
+  answer.rows = rows;
+  return answer;
+}
+
+std::pair<std::int64_t, std::int64_t> rows_between(const ForwardAnswer& answer, std::int64_t begin, std::int64_t end) {
+  if (answer.rows.empty()) return {begin, end};
+  const auto at = [&](std::int64_t row) {
+    return std::lower_bound(answer.rows.begin(), answer.rows.end(), row) - answer.rows.begin();
+  };
+  return {at(begin), at(end)};
+}
+
+}  // namespace ringproof
