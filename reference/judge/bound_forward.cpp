@@ -74,13 +74,25 @@ struct ScoreErrors {
   double per_d, per_gap, constant, apart;
 };
 
-ScoreErrors score_errors(const Problem& problem, const Arithmetic& a, const RowScalars& row) {
+// Which roundings to count.
+enum class Counted {
+  kAll,
+  kCommon,  // all but those of random_errors
+};
+
+// Sums of roundings to nearest, long enough and fine enough that their errors do not lean to one side.
+bool sums_at_random(const Arithmetic& a) { return a.mma_block == 0 && !is_narrower(a.accumulator_dtype, Dtype::kF32); }
+bool casts_at_random(const Arithmetic& a) { return a.p_dtype != Dtype::kTf32; }
+
+ScoreErrors score_errors(const Problem& problem, const Arithmetic& a, const RowScalars& row,
+                         Counted counted = Counted::kAll) {
   const double u = unit(a.accumulator_dtype), scale = std::fabs(problem.softmax_scale);
   const double d = static_cast<double>(problem.head_dim_qk);
   const OperandErrors in = operand_errors(problem, a);
-  const bool rounded = is_narrower(a.score_dtype, a.accumulator_dtype);
-  const double u_s = rounded ? unit(a.score_dtype) : 0;
-  const double product = (1 + gamma_accumulator(a, d + 1)) * (1 + in.relative) * (1 + in.relative) - 1;
+  const bool rounded = is_narrower(a.score_dtype, a.accumulator_dtype), all = counted == Counted::kAll;
+  const double u_s = rounded && all ? unit(a.score_dtype) : 0;
+  const double operands = (1 + in.relative) * (1 + in.relative);
+  const double product = (1 + gamma_accumulator(a, d + 1)) * operands - 1;
   const double underflow = scale * ((1 + in.relative) * in.absolute * row.abs_sum_max + d * in.absolute * in.absolute +
                                     2 * (d + 1) * lost(a)) +
                            4 * lost(a) + (rounded ? subnormal_min(a.score_dtype) : 0);
@@ -89,7 +101,7 @@ ScoreErrors score_errors(const Problem& problem, const Arithmetic& a, const RowS
   // The gap and the maximum that a kernel rounds are those of its own scores, which lie this far from the exact ones.
   const double apart = scale * product * row.d_max + underflow;
   const double constant = underflow + per_maximum * (std::fabs(row.score_max) + apart) + 2 * per_gap * apart;
-  return {scale * product, per_gap, constant, apart};
+  return {scale * (all || !sums_at_random(a) ? product : operands - 1), per_gap, constant, apart};
 }
 
 // T: rescales whose factor is not exactly 1.
@@ -102,17 +114,6 @@ double rescale_events(const Problem& problem, const Arithmetic& a, const RowScal
                        2 * score_error <= near_tie(problem.head_dim_qk, problem.softmax_scale, row.d_max);
   if (!counted) return tiles;
   return std::min(tiles, static_cast<double>(a.merges > 0 ? row.rises_any_split : row.rises));
-}
-
-struct CastErrors {
-  double relative, absolute;
-};
-
-CastErrors p_cast(const Arithmetic& a) {
-  // An exponential is fp32 or wider; narrower accumulators do not narrow it.
-  const Dtype of_exp = is_narrower(a.accumulator_dtype, Dtype::kF32) ? Dtype::kF32 : a.accumulator_dtype;
-  if (!is_narrower(a.p_dtype, of_exp)) return {0, 0};
-  return {unit_of_cast(a.p_dtype), subnormal_min(a.p_dtype) / 2 / a.p_scale};
 }
 
 // Partial lse stay fp32 even beside partial O of 16 bits; merges run in the wider of both.
@@ -129,6 +130,7 @@ double depth_of(const Arithmetic& a, double n) {
 // Where an infinite factor meets a zero, nothing is promised: +inf, never NaN.
 double promise(double bound) { return std::isfinite(bound) ? bound : kInfinity; }
 
+// F1, F2.
 double bound_element(const Arithmetic& a, Dtype out, const RowErrors& e, const RowStatistics& s, std::size_t at,
                      double want) {
   const double magnitude = std::fabs(want);
@@ -139,19 +141,7 @@ double bound_element(const Arithmetic& a, Dtype out, const RowErrors& e, const R
   const double numerator = e.weight_rms * spread + e.numerator * weighted + e.underflow * s.sum_abs_v[at];
   const double before =
       numerator / ((1 - e.denominator) * e.weight_sum_min) + e.denominator / (1 - e.denominator) * magnitude;
-  const double merged =
-      before * (1 + e.merge_weight) + e.merge_weight * s.p_abs_v[at] + e.merge_largest * s.max_abs_v[at] + e.absolute;
-  return round_out(a, out, magnitude, merged);
-}
-
-double bound_row_lse(const Problem& problem, const Arithmetic& a, const RowErrors& e, const RowScalars& row) {
-  const double u = unit(a.accumulator_dtype);
-  const double maximum = std::fabs(row.score_max) + score_errors(problem, a, row).apart;
-  const double magnitude = std::fabs(row.lse);
-  const double weights = std::max(std::log1p(e.weight_mean), -std::log(e.weight_sum_min));
-  const double last_steps = u * (2 * maximum + 2 * magnitude + 2 * std::fabs(row.lse - row.score_max) + 8);
-  const double before = weights + e.denominator / (1 - e.denominator) + last_steps + e.lse_merge;
-  return before + half_ulp(dtype_of_lse(problem.dtype), magnitude + before);
+  return bound_out_after(a, out, e, s.p_abs_v[at], s.max_abs_v[at], want, before);
 }
 
 }  // namespace
@@ -189,13 +179,41 @@ MergeErrors merge_errors(const Arithmetic& a, std::int64_t merges, const RowScal
   return {weight + u_part * (1 + weight), lerp + vanished, m * lse};
 }
 
-RowErrors row_errors(const Problem& problem, const Arithmetic& a, const RowScalars& row) {
+CastErrors cast_of_p(const Arithmetic& a) {
+  // An exponential is fp32 or wider; narrower accumulators do not narrow it.
+  const Dtype of_exp = is_narrower(a.accumulator_dtype, Dtype::kF32) ? Dtype::kF32 : a.accumulator_dtype;
+  if (!is_narrower(a.p_dtype, of_exp)) return {0, 0};
+  return {unit_of_cast(a.p_dtype), subnormal_min(a.p_dtype) / 2 / a.p_scale};
+}
+
+double bound_lse_after(const Problem& problem, const Arithmetic& a, const RowErrors& e, const RowScalars& row,
+                       double before) {
+  const double u = unit(a.accumulator_dtype);
+  const double maximum = std::fabs(row.score_max) + score_errors(problem, a, row).apart;
+  const double magnitude = std::fabs(row.lse);
+  const double last_steps = u * (2 * maximum + 2 * magnitude + 2 * std::fabs(row.lse - row.score_max) + 8);
+  const double merged = before + last_steps + e.lse_merge;
+  return merged + half_ulp(dtype_of_lse(problem.dtype), magnitude + merged);
+}
+
+double bound_out_after(const Arithmetic& a, Dtype out, const RowErrors& e, double sum_p_abs_v, double max_abs_v,
+                       double want, double before) {
+  const double merged =
+      before * (1 + e.merge_weight) + e.merge_weight * sum_p_abs_v + e.merge_largest * max_abs_v + e.absolute;
+  return round_out(a, out, std::fabs(want), merged);
+}
+
+namespace {
+
+RowErrors errors_of(const Problem& problem, const Arithmetic& a, const RowScalars& row, Counted counted) {
   const double u = unit(a.accumulator_dtype), n = static_cast<double>(row.visible_count);
   const double events = rescale_events(problem, a, row);
   const double exponentials = (events + 1) * std::log1p(a.exp_error_relative);
-  const CastErrors cast = p_cast(a);
+  const bool all = counted == Counted::kAll;
+  CastErrors cast = cast_of_p(a);
+  if (!all && casts_at_random(a)) cast.relative = 0;
   const double cast_in_l = a.l_sums_cast_p ? cast.relative : 0;
-  ScoreErrors eta = score_errors(problem, a, row);
+  ScoreErrors eta = score_errors(problem, a, row, counted);
   // A kernel may form its rescale factor as it forms weights, exp2(fma(m_old, c, -fl(m_new c))): every event then
   // leaves the rounding of m_old c, whose magnitude is at most |M| + gap_j for what key j has accumulated.
   eta.per_gap += events * u;
@@ -212,13 +230,14 @@ RowErrors row_errors(const Problem& problem, const Arithmetic& a, const RowScala
   const double eta_mean = (eta.per_d * row.mean_d + eta.per_gap * row.mean_gap + eta.constant) * up;
   e.weight_sum_min = std::exp(-eta_mean + (events + 1) * std::log1p(-a.exp_error_relative) + std::log1p(-cast_in_l));
   const double depth = depth_of(a, n);
+  const bool whole_sums = all || !sums_at_random(a);
+  const double rescaled = std::exp(events * std::log1p(2 * u));
   const OperandErrors in = operand_errors(problem, a);
   const double cast_in_numerator = a.l_sums_cast_p ? 0 : cast.relative;
   const double normalised = a.p_is_normalised ? 2 * u : 0;
-  e.numerator = (1 + cast_in_numerator) * (1 + in.relative) * (1 + gamma_accumulator(a, depth)) *
-                    std::exp(events * std::log1p(2 * u)) * (1 + normalised) -
-                1;
-  e.denominator = (1 + gamma_nearest(depth, u)) * std::exp(events * std::log1p(2 * u)) - 1;
+  const double sum_in_numerator = whole_sums ? (1 + gamma_accumulator(a, depth)) * rescaled : 1;
+  e.numerator = (1 + cast_in_numerator) * (1 + in.relative) * sum_in_numerator * (1 + normalised) - 1;
+  e.denominator = whole_sums ? (1 + gamma_nearest(depth, u)) * rescaled - 1 : 0;
   // Weights that vanish, and those that the cast makes vanish where l sums them, against a sum of at least G.
   const double lost_in_l = lost(a) + (a.l_sums_cast_p ? cast.absolute : 0);
   e.denominator += n * lost_in_l * row.p_max / e.weight_sum_min;
@@ -236,6 +255,32 @@ RowErrors row_errors(const Problem& problem, const Arithmetic& a, const RowScala
   return e;
 }
 
+}  // namespace
+
+RowErrors row_errors(const Problem& problem, const Arithmetic& a, const RowScalars& row) {
+  return errors_of(problem, a, row, Counted::kAll);
+}
+
+RowErrors common_errors(const Problem& problem, const Arithmetic& a, const RowScalars& row) {
+  return errors_of(problem, a, row, Counted::kCommon);
+}
+
+RandomErrors random_errors(const Problem& problem, const Arithmetic& a, const RowScalars& row) {
+  const double u = unit(a.accumulator_dtype), scale = std::fabs(problem.softmax_scale);
+  const double d = static_cast<double>(problem.head_dim_qk), n = static_cast<double>(row.visible_count);
+  const OperandErrors in = operand_errors(problem, a);
+  const double product = scale * row.d_max * (1 + in.relative) * (1 + in.relative);
+  const double dot = sums_at_random(a) ? u * std::sqrt(d + 1) * product : 0;
+  const double apart = score_errors(problem, a, row).apart;
+  const double largest_score = std::max(std::fabs(row.score_max), std::fabs(row.score_max - row.gap_max)) + apart;
+  const bool rounded = is_narrower(a.score_dtype, a.accumulator_dtype);
+  RandomErrors e{};
+  e.scores = std::hypot(dot, rounded ? unit(a.score_dtype) * largest_score : 0);
+  e.cast = casts_at_random(a) ? cast_of_p(a).relative : 0;
+  if (sums_at_random(a)) e.sums = u * std::sqrt(depth_of(a, n) + 2 * rescale_events(problem, a, row));
+  return e;
+}
+
 Bounds bound_forward(const Case& c, const Arithmetic& arithmetic, const ForwardAnswer& want) {
   if (walsh_bound_holds(c, arithmetic)) return bound_walsh(c, arithmetic, want);
   const Problem& problem = c.problem;
@@ -248,7 +293,9 @@ Bounds bound_forward(const Case& c, const Arithmetic& arithmetic, const ForwardA
     const RowErrors errors = row_errors(problem, arithmetic, scalars);
     const double up = rounding_up(scalars.visible_count);
     const bool nothing = !(errors.denominator < 1);
-    const double bound_lse = bound_row_lse(problem, arithmetic, errors, scalars);
+    const double weights = std::max(std::log1p(errors.weight_mean), -std::log(errors.weight_sum_min));
+    const double sum = weights + errors.denominator / (1 - errors.denominator);
+    const double bound_lse = bound_lse_after(problem, arithmetic, errors, scalars, sum);
     bounds.lse[row] = nothing ? kInfinity : promise(bound_lse * up + oracle.lse[row]);
     for (std::int64_t column = 0; column < problem.head_dim_v; ++column) {
       const std::size_t at = row * static_cast<std::size_t>(problem.head_dim_v) + static_cast<std::size_t>(column);

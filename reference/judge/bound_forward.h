@@ -38,6 +38,34 @@ struct RowErrors {
 /// The errors of one row. `merges` counts those of the topology and the declared ones.
 RowErrors row_errors(const Problem& problem, const Arithmetic& arithmetic, const RowScalars& row);
 
+/// The same errors without those that random_errors() holds apart. What is left are no draws: exponentials and their
+/// arguments (functions of what they are given), truncations, casts below the normal range, merges.
+RowErrors common_errors(const Problem& problem, const Arithmetic& arithmetic, const RowScalars& row);
+
+/// The errors of one row that are sums of many roundings to nearest, each as large as one rounding times the square
+/// root of their number: in a probabilistic bound such sums cancel. Truncating accumulators, accumulators narrower than
+/// fp32 and casts that may truncate (TF32) have none: 0, and common_errors holds them whole.
+struct RandomErrors {
+  double scores;  ///< of one weight, independent of the other keys': dot product, rounding of the score
+  double cast;    ///< of one weight, in the cast of P
+  double sums;    ///< of a sum over keys, relative to the sum of magnitudes
+};
+RandomErrors random_errors(const Problem& problem, const Arithmetic& arithmetic, const RowScalars& row);
+
+/// The last steps of L1: a relative error `before` of the row's sum becomes an error of lse.
+double bound_lse_after(const Problem& problem, const Arithmetic& arithmetic, const RowErrors& errors,
+                       const RowScalars& row, double before);
+
+/// The last steps of F1 and R1: an error `before` of O, before merging, becomes an error of the stored O.
+double bound_out_after(const Arithmetic& arithmetic, Dtype out, const RowErrors& errors, double sum_p_abs_v,
+                       double max_abs_v, double want, double before);
+
+/// What casting P does to it: relative, and absolute in units of the row's largest weight.
+struct CastErrors {
+  double relative, absolute;
+};
+CastErrors cast_of_p(const Arithmetic& arithmetic);
+
 /// Errors of merging partials (R1): `weight` multiplies sum p |v|, `largest` max |v|, `lse` is absolute on lse.
 struct MergeErrors {
   double weight, largest, lse;
