@@ -44,7 +44,13 @@ void list_recipes() {
       {RecipeKind::kHeadCoded, "V constant per kv head: wrong head maps"},
       {RecipeKind::kExact, "one key has all the weight and the answer is exact in 16 bits"},
       {RecipeKind::kPeaked, "the running maximum rises late and often"},
+      {RecipeKind::kAscending, "scores rise gently with the key: every tile rescales what still counts"},
+      {RecipeKind::kDescending, "scores fall with the key: the same for kernels that walk backwards"},
       {RecipeKind::kSink, "key 0 takes most of the mass"},
+      {RecipeKind::kOutlier, "one element in a thousand is ten times larger"},
+      {RecipeKind::kNearTies, "scores of a row differ by a few units of the last place"},
+      {RecipeKind::kDuplicated, "four keys over and over, V positive: all roundings of P lean one way"},
+      {RecipeKind::kCancelling, "O = 0 exactly, by cancellation of keys far apart"},
       {RecipeKind::kLargeOffset, "large_offset(x): every score of a row is x larger"},
       {RecipeKind::kReal, "real(minilm.0 .4 .5, smollm2.0 .3 .18): activations of transformers on text"}};
   for (const auto& [kind, what] : kRecipes) fmt::print("{:<18} {}\n", to_string(InputRecipe{kind, 0, "...", 0}), what);

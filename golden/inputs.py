@@ -10,6 +10,7 @@ import numpy as np
 from case_line import Case, visible_ends
 
 FOLDER = pathlib.Path(__file__).resolve().parent
+PRECISION = {"fp64": 53, "fp32": 24, "fp16": 11, "bf16": 8}
 BITS_TYPE = {"fp64": "<u8", "fp32": "<u4", "fp16": "<u2", "bf16": "<u2"}
 Q, K, V = 0, 1, 2
 GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
@@ -31,9 +32,13 @@ def hashed_bits(seed: int, tensor: int, index: np.ndarray, word: int) -> np.ndar
                                             + np.uint64(word + 1)))
 
 
-def gauss(seed: int, tensor: int, shape: tuple[int, ...]) -> np.ndarray:
-    """N(0, 1) draws for every element of a dense tensor, as doubles."""
-    index = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape)
+def elements(shape: tuple[int, ...]) -> np.ndarray:
+    """The index of every element of a dense tensor."""
+    return np.arange(np.prod(shape, dtype=np.int64)).reshape(shape)
+
+
+def gauss(seed: int, tensor: int, index: np.ndarray) -> np.ndarray:
+    """N(0, 1) draws of the elements of these indices, as doubles."""
     words = [hashed_bits(seed, tensor, index, word) for word in range(3)]
     ones = np.bitwise_count(words[0]).astype(np.float64) + np.bitwise_count(words[1])
     uniform = ((words[2] >> np.uint64(24)).astype(np.float64) + 0.5) * 2.0**-40 - 0.5
@@ -100,13 +105,12 @@ def exact_magnitude(case: Case) -> float:
 def exact(case: Case) -> list[np.ndarray]:
     """Small integers: each row gives one key, drawn among those it sees, all the weight."""
     shape_q, shape_k, shape_v = shapes(case)
-    row = np.arange(np.prod(shape_q[:3], dtype=np.int64)).reshape(shape_q[:3])
+    row = elements(shape_q[:3])
     first, end = visible_ends(case)
     count = np.maximum(end - first, 1).astype(np.uint64)
     target = first + (hashed_bits(case.seed, Q, row, 3) % count).astype(np.int64)
     key = np.broadcast_to(np.arange(case.seqlen_kv), shape_k[:3])
-    element = np.arange(np.prod(shape_v, dtype=np.int64)).reshape(shape_v)
-    v = 1.0 + (hashed_bits(case.seed, V, element, 3) % np.uint64(61)).astype(np.float64)
+    v = 1.0 + (hashed_bits(case.seed, V, elements(shape_v), 3) % np.uint64(61)).astype(np.float64)
     return [exact_magnitude(case) * codes(case, target), codes(case, key), v]
 
 
@@ -124,14 +128,40 @@ def walsh_probe_v(case: Case) -> np.ndarray:
     return 1.0 - 2.0 * bit
 
 
-def peaked_column(case: Case) -> np.ndarray:
-    """Column 0 of k for the recipe peaked, [batch, heads_kv, seqlen_kv]."""
+def first_column(case: Case) -> np.ndarray:
+    """Column 0 of k where q_0 = 2: peaked, sink, slopes and near ties, [batch, heads_kv, keys]."""
     shape = shapes(case)[1][:3]
-    index = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape)
-    peak = hashed_bits(case.seed, K, index, 3) < np.uint64(1 << 59)
-    row = np.broadcast_to(np.arange(case.seqlen_kv, dtype=np.float64), shape)
-    nats = 8.0 * row / max(case.seqlen_kv, 1) - 4.0 + np.where(peak, 2.0, 0.0)
+    drawn = hashed_bits(case.seed, K, elements(shape), 3)
+    key = np.broadcast_to(np.arange(case.seqlen_kv, dtype=np.float64), shape)
+    length = max(case.seqlen_kv, 1)
+    if case.recipe == "near_ties":
+        ulp = 2.0 ** (1 - PRECISION[case.dtype])
+        return 1.0 + (drawn % np.uint64(4)).astype(np.float64) * ulp
+    if case.recipe == "sink":
+        nats = 0.7 * float(case.seqlen_kv.bit_length()) + 2.0
+        return np.where(key == 0, nats / (2.0 * case.scale), 0.0)
+    if case.recipe == "peaked":
+        nats = 8.0 * key / length - 4.0 + np.where(drawn < np.uint64(1 << 59), 2.0, 0.0)
+    else:
+        nats = (4.0 * key / length - 2.0) * (1.0 if case.recipe == "ascending" else -1.0)
     return nats / (2.0 * case.scale)
+
+
+def moved_keys(case: Case, tensor: int, from_key: np.ndarray) -> np.ndarray:
+    """Gauss draws of k or v, each key taking those of another key."""
+    return gauss(case.seed, tensor, elements(shapes(case)[tensor]))[:, :, from_key]
+
+
+def outlier(case: Case) -> list[np.ndarray]:
+    """Gauss, and one element in a thousand with ten times another gauss on top."""
+    made = []
+    for tensor, shape in enumerate(shapes(case)):
+        index = elements(shape)
+        ordinary = gauss(case.seed, tensor, index)
+        far = ordinary + 10.0 * gauss(case.seed, tensor, index + (1 << 48))
+        is_far = hashed_bits(case.seed, tensor, index, 3) < np.uint64((1 << 64) // 1000)
+        made.append(np.where(is_far, far, ordinary))
+    return made
 
 
 def real(case: Case) -> list[np.ndarray]:
@@ -147,13 +177,43 @@ def real(case: Case) -> list[np.ndarray]:
     return made
 
 
+def structured(case: Case, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> list[np.ndarray]:
+    """Recipes that change some columns or keys of gauss draws."""
+    key = np.arange(case.seqlen_kv)
+    half = case.seqlen_kv // 2
+    if case.recipe == "large_offset":
+        q[..., 0] = 16.0
+        k[..., 0] = float(case.argument) / (16.0 * case.scale)
+    elif case.recipe == "duplicated":
+        k, v = moved_keys(case, K, key % 4), np.abs(v)
+    elif case.recipe == "cancelling":
+        from_key = np.where((key >= half) & (key < 2 * half), key - half, key)
+        sign = np.where(key < half, 1.0, np.where(key < 2 * half, -1.0, 0.0))
+        k, v = moved_keys(case, K, from_key), moved_keys(case, V, from_key) * sign[:, None]
+    elif case.recipe in ("peaked", "sink", "ascending", "descending", "near_ties"):
+        if case.recipe == "near_ties":
+            k = moved_keys(case, K, 0 * key)
+        elif case.recipe in ("ascending", "descending"):
+            k /= 8.0
+        elif case.recipe == "sink":
+            v[:, :, :1] /= 64.0
+        q[..., 0] = 2.0
+        k[..., 0] = first_column(case)
+    elif case.recipe != "gauss":
+        raise ValueError(f"{case.line}: {case.recipe} is not a recipe known here")
+    return [q, k, v]
+
+
 def make_doubles(case: Case) -> list[np.ndarray]:
     """q, k and v before rounding to storage."""
     if case.recipe == "real":
         return real(case)
     if case.recipe == "exact":
         return exact(case)
-    q, k, v = (gauss(case.seed, tensor, shape) for tensor, shape in enumerate(shapes(case)))
+    if case.recipe == "outlier":
+        return outlier(case)
+    q, k, v = (gauss(case.seed, tensor, elements(shape))
+               for tensor, shape in enumerate(shapes(case)))
     if case.recipe == "uniform_probe":
         return [np.zeros_like(q), np.zeros_like(k), uniform_probe_v(case)]
     if case.recipe == "walsh_probe":
@@ -161,21 +221,7 @@ def make_doubles(case: Case) -> list[np.ndarray]:
     if case.recipe == "head_coded":
         head = np.arange(case.batch * case.heads_kv).reshape(case.batch, case.heads_kv, 1, 1)
         return [q, k, np.broadcast_to(1.0 + head % 127, v.shape).copy()]
-    if case.recipe == "large_offset":
-        q[..., 0] = 16.0
-        k[..., 0] = float(case.argument) / (16.0 * case.scale)
-    elif case.recipe == "peaked":
-        q[..., 0] = 2.0
-        k[..., 0] = peaked_column(case)
-    elif case.recipe == "sink":
-        nats = 0.7 * float(case.seqlen_kv.bit_length()) + 2.0
-        q[..., 0] = 2.0
-        k[..., 0] = 0.0
-        k[:, :, :1, 0] = nats / (2.0 * case.scale)
-        v[:, :, :1] /= 64.0
-    elif case.recipe != "gauss":
-        raise ValueError(f"{case.line}: {case.recipe} is not a recipe known here")
-    return [q, k, v]
+    return structured(case, q, k, v)
 
 
 def make_input_bits(case: Case) -> list[np.ndarray]:

@@ -52,7 +52,8 @@ Mask draw_mask(Draw& draw, MaskKind kind) {
 InputRecipe draw_recipe(Draw& draw) {
   using enum RecipeKind;
   constexpr std::array kKinds{kGauss, kGauss,       kUniformProbe, kWalshProbe, kHeadCoded,
-                              kExact, kLargeOffset, kPeaked,       kSink};
+                              kExact, kLargeOffset, kPeaked,       kAscending,  kDescending,
+                              kSink,  kOutlier,     kNearTies,     kDuplicated, kCancelling};
   InputRecipe recipe{draw.one_of(kKinds), 0, "", draw.bits() >> 44};
   if (recipe.kind == kLargeOffset) recipe.offset = draw.one_of(std::array{12, -12, 100, -200, 2000, -10000});
   return recipe;

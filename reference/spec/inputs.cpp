@@ -19,6 +19,18 @@
 //                    the way, by a slope of 8 e-folds and by peaks
 //   sink             gauss, but q_0 = 2, k_0 = nats / (2 a) for key 0 with nats = 0.7 bit_width(n) + 2, 0 for
 //                    others; v of key 0 is divided by 64: key 0 holds most of the mass and adds little
+//   ascending        q_0 = 2, k_0 = nats / (2 a), nats = 4 s / n - 2; the other columns of q gauss, of k gauss / 8:
+//                    nearly sorted scores, and gentle enough that what stands before a rise still counts
+//   descending       ascending with -nats: the maximum of a row stands at its first key
+//   outlier          x = gauss(i), and x + 10 gauss(i + 2^48) where bits(3) of the element is below
+//                    floor(2^64 / 1000), for every element of q, k and v
+//   near_ties        q gauss, but q_0 = 2; k_c = gauss at column c of key 0, alike for all keys, but
+//                    k_0 = 1 + m ulp, m = bits(3) mod 4 of tensor k at index (b H + h) n + s, ulp = 2^(1 - t) for
+//                    storage of t bits: the scores of a row differ by a few units of the last place of k; v gauss
+//   duplicated       q gauss, k of key s is gauss of key s mod 4: four scores a row, whose weights all round alike;
+//                    v = abs(gauss), so that their errors add up
+//   cancelling       q gauss; key s + floor(n / 2) has k of key s and v of key s negated, for s < floor(n / 2): where a
+//                    row sees both of each pair O is 0, far apart in the order of keys; of odd n the last key has v = 0
 //   uniform_probe    q = k = 0, v = (((2 c + 1) s + 37 c + 101 h + 59 b + seed mod 257) mod 257 - 128) / 128
 //   walsh_probe      q = 0, k = gauss, v_0 = 1, v_c = +1 if bit c - 1 of s is 0, else -1 (bits past 62 are 0)
 //   head_coded       q = k = gauss, v = 1 + (b H + h) mod 127
@@ -118,15 +130,55 @@ void fill_exact(const Inputs& inputs, const Problem& problem, const InputRecipe&
   });
 }
 
+std::int64_t key_index_of(const Problem& problem, const Index& at) {
+  return (at.batch * problem.heads_kv + at.head) * problem.seqlen_kv + at.row;
+}
+
 double peak_nats(const Problem& problem, const InputRecipe& recipe, const Index& at) {
   const auto n = static_cast<double>(problem.seqlen_kv);
-  const std::int64_t key_index = (at.batch * problem.heads_kv + at.head) * problem.seqlen_kv + at.row;
-  const bool peak = hashed_bits(recipe.seed, TensorRole::kK, key_index, 3) < std::uint64_t{1} << 59;
+  const bool peak = hashed_bits(recipe.seed, TensorRole::kK, key_index_of(problem, at), 3) < std::uint64_t{1} << 59;
   return 8 * static_cast<double>(at.row) / n - 4 + (peak ? 2 : 0);
 }
 
 double sink_nats(const Problem& problem) {
   return 0.7 * static_cast<double>(std::bit_width(static_cast<std::uint64_t>(problem.seqlen_kv))) + 2;
+}
+
+double slope_nats(const Problem& problem, const Index& at) {
+  return 4 * static_cast<double>(at.row) / static_cast<double>(problem.seqlen_kv) - 2;
+}
+
+double near_tie_ulps(const Problem& problem, const InputRecipe& recipe, const Index& at) {
+  const std::uint64_t draw = hashed_bits(recipe.seed, TensorRole::kK, key_index_of(problem, at), 3);
+  return static_cast<double>(draw % 4) * std::ldexp(1.0, 1 - format_facts(problem.dtype).precision);
+}
+
+// The key whose draws a key takes.
+std::int64_t drawn_from(const Problem& problem, RecipeKind kind, TensorRole role, std::int64_t key) {
+  const std::int64_t half = problem.seqlen_kv / 2;
+  if (role == TensorRole::kQ) return key;
+  if (kind == RecipeKind::kCancelling) return half <= key && key < 2 * half ? key - half : key;
+  if (role == TensorRole::kV) return key;
+  if (kind == RecipeKind::kDuplicated) return key % 4;
+  return kind == RecipeKind::kNearTies ? 0 : key;
+}
+
+double cancelling_sign(std::int64_t seqlen_kv, std::int64_t key) {
+  const std::int64_t half = seqlen_kv / 2;
+  if (key == 2 * half) return 0;
+  return key < half ? 1 : -1;
+}
+
+// Below this of 2^64, one element in a thousand is an outlier.
+constexpr std::uint64_t kOutlierBelow = 18446744073709551u;
+
+double element_draw(const Problem& problem, const InputRecipe& recipe, TensorRole role, const Index& at) {
+  const std::int64_t columns = role == TensorRole::kV ? problem.head_dim_v : problem.head_dim_qk;
+  const std::int64_t index = at.linear + (drawn_from(problem, recipe.kind, role, at.row) - at.row) * columns;
+  const double draw = gauss_draw(recipe.seed, role, index);
+  if (recipe.kind != RecipeKind::kOutlier) return draw;
+  const bool is_outlier = hashed_bits(recipe.seed, role, index, 3) < kOutlierBelow;
+  return is_outlier ? draw + 10 * gauss_draw(recipe.seed, role, index + (std::int64_t{1} << 48)) : draw;
 }
 
 double value_code(const Problem& problem, const InputRecipe& recipe, const Index& at) {
@@ -142,26 +194,51 @@ double value_code(const Problem& problem, const InputRecipe& recipe, const Index
     case RecipeKind::kHeadCoded: return 1 + static_cast<double>((at.batch * problem.heads_kv + at.head) % 127);
     default: break;
   }
-  const double draw = gauss_draw(recipe.seed, TensorRole::kV, at.linear);
+  const double draw = element_draw(problem, recipe, TensorRole::kV, at);
+  if (recipe.kind == RecipeKind::kDuplicated) return std::fabs(draw);
+  if (recipe.kind == RecipeKind::kCancelling) return draw * cancelling_sign(problem.seqlen_kv, at.row);
   return recipe.kind == RecipeKind::kSink && at.row == 0 ? draw / 64 : draw;
 }
 
-double query_value(const InputRecipe& recipe, const Index& at) {
-  if (recipe.kind == RecipeKind::kUniformProbe || recipe.kind == RecipeKind::kWalshProbe) return 0;
-  if (at.column == 0 && recipe.kind == RecipeKind::kLargeOffset) return 16;
-  if (at.column == 0 && (recipe.kind == RecipeKind::kPeaked || recipe.kind == RecipeKind::kSink)) return 2;
-  return gauss_draw(recipe.seed, TensorRole::kQ, at.linear);
+double query_value(const Problem& problem, const InputRecipe& recipe, const Index& at) {
+  switch (recipe.kind) {
+    case RecipeKind::kUniformProbe:
+    case RecipeKind::kWalshProbe: return 0;
+    case RecipeKind::kLargeOffset:
+      if (at.column == 0) return 16;
+      break;
+    case RecipeKind::kPeaked:
+    case RecipeKind::kSink:
+    case RecipeKind::kAscending:
+    case RecipeKind::kDescending:
+    case RecipeKind::kNearTies:
+      if (at.column == 0) return 2;
+      break;
+    default: break;
+  }
+  return element_draw(problem, recipe, TensorRole::kQ, at);
+}
+
+double first_column(const Problem& problem, const InputRecipe& recipe, const Index& at) {
+  const double scale = problem.softmax_scale;
+  switch (recipe.kind) {
+    case RecipeKind::kLargeOffset: return recipe.offset / (16 * scale);
+    case RecipeKind::kPeaked: return peak_nats(problem, recipe, at) / (2 * scale);
+    case RecipeKind::kSink: return at.row == 0 ? sink_nats(problem) / (2 * scale) : 0;
+    case RecipeKind::kAscending: return slope_nats(problem, at) / (2 * scale);
+    case RecipeKind::kDescending: return -slope_nats(problem, at) / (2 * scale);
+    case RecipeKind::kNearTies: return 1 + near_tie_ulps(problem, recipe, at);
+    default: break;
+  }
+  return element_draw(problem, recipe, TensorRole::kK, at);
 }
 
 double key_value(const Problem& problem, const InputRecipe& recipe, const Index& at) {
   if (recipe.kind == RecipeKind::kUniformProbe) return 0;
-  if (at.column == 0) {
-    const double scale = problem.softmax_scale;
-    if (recipe.kind == RecipeKind::kLargeOffset) return recipe.offset / (16 * scale);
-    if (recipe.kind == RecipeKind::kPeaked) return peak_nats(problem, recipe, at) / (2 * scale);
-    if (recipe.kind == RecipeKind::kSink) return at.row == 0 ? sink_nats(problem) / (2 * scale) : 0;
-  }
-  return gauss_draw(recipe.seed, TensorRole::kK, at.linear);
+  if (at.column == 0) return first_column(problem, recipe, at);
+  const double draw = element_draw(problem, recipe, TensorRole::kK, at);
+  const bool is_slope = recipe.kind == RecipeKind::kAscending || recipe.kind == RecipeKind::kDescending;
+  return is_slope ? draw / 8 : draw;
 }
 
 }  // namespace
@@ -187,7 +264,7 @@ Inputs make_inputs(const Problem& problem, const InputRecipe& recipe, const Memo
     fill_exact(inputs, problem, recipe, broadcast);
     return inputs;
   }
-  fill(inputs.q, false, [&](const Index& at) { return query_value(recipe, at); });
+  fill(inputs.q, false, [&](const Index& at) { return query_value(problem, recipe, at); });
   fill(inputs.k, broadcast, [&](const Index& at) { return key_value(problem, recipe, at); });
   fill(inputs.v, broadcast, [&](const Index& at) { return value_code(problem, recipe, at); });
   return inputs;

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -84,8 +85,8 @@ TEST(Inputs, HaveTheSameBitsEveryTime) {
 }
 
 TEST(Inputs, OfStorageAreTheWideOnesRoundedOnce) {
-  for (const char* recipe :
-       {"gauss:3", "peaked:3", "sink:3", "large_offset(12):3", "walsh_probe:3", "uniform_probe:3"}) {
+  for (const char* recipe : {"gauss:3", "peaked:3", "sink:3", "large_offset(12):3", "walsh_probe:3", "uniform_probe:3",
+                             "ascending:3", "descending:3", "outlier:3", "duplicated:3", "cancelling:3"}) {
     const auto line = [&](const char* dtype) {
       return std::string("fwd/") + dtype + "/b1.hq2.hkv1.sq5.skv6.dqk8.dv4/full/scale0.25/" + recipe + "/bhsd/single";
     };
@@ -182,6 +183,108 @@ TEST(Inputs, OfLargeOffsetShiftEveryScoreAlike) {
   }
 }
 
+// S of one row, all keys, in double.
+std::vector<double> scores_of(const std::string& line, std::int64_t h, std::int64_t i) {
+  const Case c = parse_case(line);
+  const Inputs inputs = make_inputs(c.problem, c.inputs, c.memory);
+  std::vector<double> scores;
+  for (std::int64_t j = 0; j < c.problem.seqlen_kv; ++j) {
+    double score = 0;
+    for (std::int64_t d = 0; d < c.problem.head_dim_qk; ++d) {
+      score += element(inputs.q, 0, h, i, d) * element(inputs.k, 0, h / c.problem.heads_per_group(), j, d);
+    }
+    scores.push_back(c.problem.softmax_scale * score);
+  }
+  return scores;
+}
+
+std::string line_of(const std::string& dtype, const std::string& shape, const std::string& recipe) {
+  return "fwd/" + dtype + "/" + shape + "/full/scale0.25/" + recipe + ":3/bhsd/single";
+}
+
+// With 512 keys each of eight tiles lies half an e-fold above the one before; the noise is an eighth of that of gauss.
+TEST(Inputs, OfSlopesRiseOrFallFromTileToTile) {
+  const std::string shape = "b1.hq2.hkv1.sq9.skv512.dqk16.dv4";
+  const Inputs ascending = inputs_of(line_of("fp64", shape, "ascending"));
+  const Inputs descending = inputs_of(line_of("fp64", shape, "descending"));
+  EXPECT_EQ(element(ascending.q, 0, 1, 2, 0), 2);
+  EXPECT_EQ(element(ascending.q, 0, 1, 2, 5), gauss_draw(3, TensorRole::kQ, (9 + 2) * 16 + 5));
+  EXPECT_EQ(element(ascending.k, 0, 0, 70, 5), gauss_draw(3, TensorRole::kK, 70 * 16 + 5) / 8);
+  for (const std::int64_t key : {0, 128, 511}) {
+    const double nats = 4 * static_cast<double>(key) / 512 - 2;
+    EXPECT_EQ(element(ascending.k, 0, 0, key, 0), nats / 0.5);
+    EXPECT_EQ(element(descending.k, 0, 0, key, 0), -nats / 0.5);
+  }
+  for (std::int64_t row = 0; row < 9; ++row) {
+    const std::vector<double> up = scores_of(line_of("fp64", shape, "ascending"), 1, row);
+    const std::vector<double> down = scores_of(line_of("fp64", shape, "descending"), 1, row);
+    EXPECT_GE(std::max_element(up.begin(), up.end()) - up.begin(), 448);
+    EXPECT_LT(std::max_element(down.begin(), down.end()) - down.begin(), 64);
+  }
+}
+
+TEST(Inputs, OfOutlierHoldTenfoldDrawsWhereTheirCoinSays) {
+  const Inputs inputs = inputs_of(line_of("fp64", "b1.hq2.hkv1.sq50.skv50.dqk32.dv16", "outlier"));
+  std::int64_t count = 0;
+  for (std::int64_t s = 0; s < 50; ++s) {
+    for (std::int64_t d = 0; d < 32; ++d) {
+      const std::int64_t index = (50 + s) * 32 + d;
+      const double ordinary = gauss_draw(3, TensorRole::kQ, index);
+      const bool far = hashed_bits(3, TensorRole::kQ, index, 3) < UINT64_MAX / 1000;
+      const double added = 10 * gauss_draw(3, TensorRole::kQ, index + (std::int64_t{1} << 48));
+      EXPECT_EQ(element(inputs.q, 0, 1, s, d), far ? ordinary + added : ordinary);
+      count += element(inputs.q, 0, 1, s, d) != ordinary;
+    }
+  }
+  EXPECT_EQ(count, 1);  // of 1,600, with this seed
+}
+
+TEST(Inputs, OfNearTiesGiveARowFourScoresThatAreUlpsApart) {
+  for (const Dtype dtype : {Dtype::kF64, Dtype::kF32, Dtype::kF16, Dtype::kBf16}) {
+    const std::string line = line_of(std::string(to_string(dtype)), "b1.hq2.hkv2.sq3.skv40.dqk8.dv4", "near_ties");
+    const Inputs inputs = inputs_of(line);
+    const double ulp = 2 * half_ulp(dtype, 1);
+    std::set<double> firsts;
+    for (std::int64_t key = 0; key < 40; ++key) {
+      firsts.insert((element(inputs.k, 0, 1, key, 0) - 1) / ulp);
+      EXPECT_EQ(element(inputs.k, 0, 1, key, 3), element(inputs.k, 0, 1, 0, 3));
+    }
+    EXPECT_EQ(firsts, (std::set<double>{0, 1, 2, 3})) << line;
+    EXPECT_NE(element(inputs.k, 0, 0, 0, 3), element(inputs.k, 0, 1, 0, 3));
+  }
+}
+
+TEST(Inputs, OfDuplicatedRepeatFourKeysAndHavePositiveValues) {
+  const std::string line = line_of("bf16", "b1.hq2.hkv1.sq3.skv43.dqk16.dv4", "duplicated");
+  for (std::int64_t row = 0; row < 3; ++row) {
+    const std::vector<double> scores = scores_of(line, 1, row);
+    EXPECT_EQ(std::set<double>(scores.begin(), scores.end()).size(), 4u);
+  }
+  const Inputs inputs = inputs_of(line);
+  for (std::int64_t key = 0; key < 43; ++key) {
+    const double draw = gauss_draw(3, TensorRole::kV, key * 4 + 1);
+    EXPECT_EQ(element(inputs.v, 0, 0, key, 1), round_to(Dtype::kBf16, std::fabs(draw)));
+  }
+}
+
+// Equal scores have equal weights, and the values of a pair add up to 0: so does P V, whatever the weights are.
+TEST(Inputs, OfCancellingAddUpToZeroInPairsHalfTheKeysApart) {
+  for (const char* keys : {"40", "41", "1", "2"}) {
+    const std::string line = line_of("fp16", std::string("b1.hq2.hkv1.sq3.skv") + keys + ".dqk16.dv4", "cancelling");
+    const Inputs inputs = inputs_of(line);
+    const std::int64_t count = inputs.k.shape()[2], half = count / 2;
+    for (std::int64_t key = 0; key < half; ++key) {
+      for (std::int64_t d = 0; d < 4; ++d) {
+        EXPECT_EQ(element(inputs.v, 0, 0, key, d), -element(inputs.v, 0, 0, key + half, d)) << line;
+        EXPECT_EQ(element(inputs.k, 0, 0, key, d), element(inputs.k, 0, 0, key + half, d)) << line;
+      }
+      EXPECT_NE(element(inputs.v, 0, 0, key, 0), 0);
+    }
+    if (count % 2 == 0) continue;
+    EXPECT_EQ(element(inputs.v, 0, 0, count - 1, 0), 0) << line;
+  }
+}
+
 void expect_one_hot(const std::string& line) {
   const Case c = parse_case(line);
   const Problem& p = c.problem;
@@ -224,7 +327,8 @@ TEST(Inputs, OfExactLetOneVisibleKeyWinByFortyNats) {
 }
 
 TEST(Inputs, AreAlikeOverHeadsWhereKeysAndValuesAreBroadcast) {
-  for (const char* recipe : {"gauss:1", "peaked:1", "sink:1"}) {
+  for (const char* recipe :
+       {"gauss:1", "peaked:1", "sink:1", "ascending:1", "outlier:1", "near_ties:1", "duplicated:1", "cancelling:1"}) {
     const Inputs inputs = inputs_of(std::string("fwd/fp32/b2.hq3.hkv3.sq4.skv4.dqk4.dv4/full/scale0.5/") + recipe +
                                     "/bhsd+broadcast_kv/single");
     for (std::int64_t d = 0; d < 4; ++d) {

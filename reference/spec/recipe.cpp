@@ -19,18 +19,7 @@ const char* name_of(RecipeKind kind) {
   return kNames.at(static_cast<std::size_t>(kind));
 }
 
-bool is_built(RecipeKind kind) {
-  switch (kind) {
-    case RecipeKind::kAscending:
-    case RecipeKind::kDescending:
-    case RecipeKind::kOutlier:
-    case RecipeKind::kNearTies:
-    case RecipeKind::kDuplicated:
-    case RecipeKind::kCancelling:
-    case RecipeKind::kSpecial: return false;
-    default: return true;
-  }
-}
+bool is_built(RecipeKind kind) { return kind != RecipeKind::kSpecial; }
 
 bool refuses_shared_memory(RecipeKind kind) {
   return kind == RecipeKind::kUniformProbe || kind == RecipeKind::kWalshProbe || kind == RecipeKind::kHeadCoded ||
@@ -43,6 +32,8 @@ double largest_written(const InputRecipe& recipe, const Problem& problem) {
   switch (recipe.kind) {
     case RecipeKind::kLargeOffset: return std::fabs(recipe.offset) / (16 * scale);
     case RecipeKind::kPeaked: return 6 / (2 * scale);
+    case RecipeKind::kAscending:
+    case RecipeKind::kDescending: return 2 / (2 * scale);
     case RecipeKind::kSink: return (0.7 * 64 + 2) / (2 * scale);
     case RecipeKind::kExact: return 80 / (2 * scale);
     default: return 0;
