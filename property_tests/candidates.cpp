@@ -6,6 +6,7 @@
 #include "distributed/candidates.h"
 #include "gpu/candidates.h"
 #include "property_tests/mutants/mutants.h"
+#include "reference/judge/verify.h"
 #include "reference/oracle/attention_forward.h"
 #include "reference/spec/error.h"
 #include "reference/spec/inputs.h"
@@ -133,6 +134,16 @@ Candidate built_in(const std::string& name) {
 std::vector<Candidate> correct_candidates() {
   return {oracle_candidate(), built_in("flash_forward_fp32"), built_in("ring:double"),
           built_in("ring:flash_forward_fp32"), specimen_flash()};
+}
+
+std::string is_accepted(const Candidate& candidate, const Case& c) {
+  const Reference reference = prepare(c, 1);
+  Buffers buffers;
+  const Dtype storage = c.problem.dtype;
+  const Arithmetic arithmetic = resolve(candidate.describe(storage, c.direction).arithmetic, storage);
+  const CaseVerdict verdict =
+      verify_case(compare(candidate.name, reference, arithmetic, run(candidate, reference, buffers)));
+  return verdict.outcome == Outcome::kAccepted ? "" : std::string(to_string(verdict.outcome)) + ": " + verdict.reason;
 }
 
 }  // namespace ringproof

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "distributed/merge.h"
 #include "reference/spec/candidate.h"
+#include "reference/spec/case.h"
 #include "reference/spec/local_step.h"
 
 namespace ringproof {
@@ -22,5 +24,8 @@ Candidate built_in(const std::string& name);
 /// Correct kernels that every property must hold for: oracle, flash_forward_fp32, ring:double,
 /// ring:flash_forward_fp32 and specimen_flash.
 std::vector<Candidate> correct_candidates();
+
+/// "" when the judge accepts the candidate on that Case, else what it says.
+std::string is_accepted(const Candidate& candidate, const Case& c);
 
 }  // namespace ringproof

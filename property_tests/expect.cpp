@@ -28,7 +28,7 @@ std::vector<Case> regressions() {
 }
 
 // An exception is a failure like another: it must shrink, too.
-std::string sentence_of(const Property& property, const Case& c) {
+std::string sentence_of(const PropertyOfCase& property, const Case& c) {
   try {
     return property(c);
   } catch (const std::exception& error) {
@@ -41,14 +41,14 @@ std::string failure_text(const Case& c, const std::string& sentence) {
          "' build/bin/ringproof_properties_tests --gtest_filter='" + name_of_test() + "'";
 }
 
-void expect_one(const Property& property, const Case& c) {
+void expect_one(const PropertyOfCase& property, const Case& c) {
   const std::string sentence = sentence_of(property, c);
   if (!sentence.empty()) ADD_FAILURE() << failure_text(c, sentence);
 }
 
 }  // namespace
 
-void expect_property(const CaseSpace& space, int draws, const Property& property) {
+void expect_property(const CaseSpace& space, int draws, const PropertyOfCase& property) {
   if (std::getenv("RINGPROOF_CASE") == nullptr) {
     for (const Case& c : regressions()) {
       if (lies_in(space, c)) expect_one(property, c);
@@ -57,7 +57,7 @@ void expect_property(const CaseSpace& space, int draws, const Property& property
   expect_property(cases_of(space), draws, property);
 }
 
-void expect_property(const rc::Gen<Case>& cases, int draws, const Property& property) {
+void expect_property(const rc::Gen<Case>& cases, int draws, const PropertyOfCase& property) {
   if (const char* line = std::getenv("RINGPROOF_CASE")) {
     expect_one(property, parse_case(line));
     return;

@@ -2,11 +2,12 @@
 // specimen on the same Case. And what is drawn when one fails: the simplest Case, with the command that runs it
 // again.
 
-#include "property_tests/properties.h"
+#include "reference/judge/properties.h"
 
 #include <gtest/gtest-spi.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <set>
 
 #include "distributed/candidates.h"
@@ -25,18 +26,20 @@ Mutant mutant_named(const std::string& name) {
   return {};
 }
 
-using PropertyOfCandidate = std::function<std::string(const Candidate&, const Case&)>;
+using PropertyOfCandidate = std::function<PropertyResult(const Candidate&, const Case&)>;
 
 void expect_broken_by(const std::string& name, const PropertyOfCandidate& property, const std::string& line) {
   const Mutant mutant = mutant_named(name);
   const Case c = parse_case(line);
-  EXPECT_NE(property(mutant.candidate, c), "") << name;
-  EXPECT_EQ(property(mutant.specimen, c), "") << mutant.specimen.name;
+  EXPECT_EQ(property(mutant.candidate, c).outcome, Outcome::kRejected) << name;
+  EXPECT_EQ(property(mutant.specimen, c).sentence, "") << mutant.specimen.name;
 }
 
 TEST(EveryProperty, AcceptanceIsBrokenByAWrongScale) {
-  expect_broken_by("scale_nine_tenths", is_accepted,
-                   "fwd/bf16/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+  const Mutant mutant = mutant_named("scale_nine_tenths");
+  const Case c = parse_case("fwd/bf16/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+  EXPECT_NE(is_accepted(mutant.candidate, c), "");
+  EXPECT_EQ(is_accepted(mutant.specimen, c), "");
 }
 
 TEST(EveryProperty, ConvexityIsBrokenByAKeyReadAsZero) {
@@ -75,6 +78,67 @@ TEST(EveryProperty, OneRankIsBrokenByARunningLseThatStartsAtZero) {
       "running_lse_starts_at_zero",
       [&](const Candidate& ring, const Case& c) { return one_rank_equals_single(ring, single, c); },
       "fwd/fp32/b1.hq1.hkv1.sq9.skv9.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+}
+
+TEST(EveryProperty, LinearityIsBrokenByAnOutputSquared) {
+  const Candidate correct = built_in("ring:double");
+  Candidate squared = correct;
+  squared.forward = [correct](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                              const TensorView& out, const TensorView* lse, void* stream) {
+    const Status status = correct.forward(problem, q, k, v, out, lse, stream);
+    for_each_element(out.shape, [&](const ElementIndex& at) {
+      const double value = out.load(at.batch, at.head, at.row, at.column);
+      out.store(at.batch, at.head, at.row, at.column, value * std::fabs(value));
+    });
+    return status;
+  };
+  const Case c = parse_case("fwd/fp32/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+  EXPECT_EQ(values_enter_linearly(squared, c).outcome, Outcome::kRejected);
+  EXPECT_EQ(values_enter_linearly(correct, c).sentence, "");
+}
+
+TEST(EveryProperty, ACommonOffsetIsBrokenByAnUnmaskedPadKey) {
+  expect_broken_by("zero_pad_key_unmasked", common_offset_changes_nothing,
+                   "fwd/fp32/b1.hq1.hkv1.sq30.skv20.dqk16.dv8/causal_top_left/scale0.25/gauss:1/bhsd/single");
+}
+
+TEST(EveryProperty, HeadsApartAreBrokenByAHeadThatReadsItsNeighbour) {
+  expect_broken_by("head_1_reads_head_0", other_heads_change_nothing,
+                   "fwd/fp32/b1.hq2.hkv2.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:2/bhsd/single");
+}
+
+TEST(EveryProperty, TheWholeWindowIsBrokenByARightEdgeOneTooShort) {
+  expect_broken_by("window_right_one_too_short", whole_window_equals_causal,
+                   "fwd/fp32/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/causal_bottom_right/scale0.25/gauss:1/bhsd/single");
+}
+
+TEST(EveryProperty, MergedHalvesAreBrokenByAnLseInBaseTwo) {
+  expect_broken_by("lse_in_base_2", merged_halves_equal_the_whole,
+                   "fwd/fp32/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+}
+
+TEST(EveryProperty, OfAUsersKernelIsNamedInTheReport) {
+  const Mutant mutant = mutant_named("lse_in_base_2");
+  const Case c = parse_case("fwd/fp32/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+  const PropertyReport report = examine_properties(mutant.candidate, c);
+  ASSERT_FALSE(report.faults.empty());
+  EXPECT_TRUE(report.faults.back().starts_with("merged halves equal the whole: out")) << report.faults.back();
+  EXPECT_TRUE(report.inconclusive.empty());
+  const PropertyReport of_specimen = examine_properties(mutant.specimen, c);
+  EXPECT_TRUE(of_specimen.faults.empty());
+  EXPECT_EQ(of_specimen.count_held, 6);
+}
+
+TEST(EveryProperty, IsInconclusiveWhereACallDoesNotReturn) {
+  Candidate broken = built_in("ring:double");
+  broken.forward = [](const Problem&, const TensorView&, const TensorView&, const TensorView&, const TensorView&,
+                      const TensorView*, void*) -> Status { throw std::runtime_error("no luck"); };
+  const Case c = parse_case("fwd/fp32/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+  const PropertyReport report = examine_properties(broken, c);
+  EXPECT_TRUE(report.faults.empty());
+  EXPECT_EQ(report.count_held, 0);
+  ASSERT_FALSE(report.inconclusive.empty());
+  EXPECT_NE(report.inconclusive.front().find("no luck"), std::string::npos);
 }
 
 TEST(EveryProperty, AnySplitIsBrokenByAMergeThatForgetsTheOtherSide) {

@@ -8,7 +8,7 @@
 #include "gpu/candidates.h"
 #include "property_tests/candidates.h"
 #include "property_tests/expect.h"
-#include "property_tests/properties.h"
+#include "reference/judge/properties.h"
 #include "reference/oracle/partial_attention.h"
 
 namespace ringproof {
@@ -28,22 +28,25 @@ CaseSpace on_one_device(const Candidate& ring) {
 
 TEST(ARingOfDoubleSteps, GivesTheSameAnswerForEveryScheduleAndRankCount) {
   const Candidate ring = built_in("ring:double");
-  expect_property(on_several_ranks(ring), 150, [&](const Case& c) { return topology_changes_nothing(ring, c); });
+  expect_property(on_several_ranks(ring), 150,
+                  [&](const Case& c) { return topology_changes_nothing(ring, c).sentence; });
 }
 
 TEST(ARingOfFlashKernels, GivesTheSameAnswerForEveryScheduleAndRankCount) {
   const Candidate ring = built_in("ring:flash_forward_fp32");
-  expect_property(on_several_ranks(ring), 150, [&](const Case& c) { return topology_changes_nothing(ring, c); });
+  expect_property(on_several_ranks(ring), 150,
+                  [&](const Case& c) { return topology_changes_nothing(ring, c).sentence; });
 }
 
 TEST(ARingOfDoubleSteps, WithOneRankGivesTheBitsOfOneDevice) {
   const Candidate ring = built_in("ring:double");
-  expect_property(on_one_device(ring), 60, [&](const Case& c) { return one_rank_equals_single(ring, ring, c); });
+  expect_property(on_one_device(ring), 60, [&](const Case& c) { return one_rank_equals_one_device(ring, c).sentence; });
 }
 
 TEST(ARingOfFlashKernels, WithOneRankGivesTheBitsOfTheKernel) {
   const Candidate ring = built_in("ring:flash_forward_fp32"), kernel = built_in("flash_forward_fp32");
-  expect_property(on_one_device(ring), 60, [&](const Case& c) { return one_rank_equals_single(ring, kernel, c); });
+  expect_property(on_one_device(ring), 60,
+                  [&](const Case& c) { return one_rank_equals_single(ring, kernel, c).sentence; });
 }
 
 void expect_splits_accepted(const LocalStep& step, Merge merge) {

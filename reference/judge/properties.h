@@ -1,0 +1,79 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "reference/judge/property_answer.h"
+
+/// What holds for any correct kernel, without asking the oracle for the answer: pure functions of a candidate
+/// and a Case. Bounds are those the candidate's own Arithmetic implies. They require a judgeable Case that the
+/// candidate's description covers, and that applies() says they are made for. Each calls the candidate two or three
+/// times on inputs of its own; memories in which K and V share elements are laid out apart.
+namespace ringproof {
+
+/// Every column of O lies between the least and the largest value the row sees (and 0, with a sink), within its
+/// bound.
+PropertyResult rows_are_convex_combinations(const Candidate& candidate, const Case& c);
+
+/// With V constant over the keys, every row that sees a key returns that constant, within its bound. No sink.
+PropertyResult constant_values_are_returned(const Candidate& candidate, const Case& c);
+
+/// O of V is the sum of O of V on one half of the keys and O of V on the other, zero elsewhere, within the bounds.
+PropertyResult values_enter_linearly(const Candidate& candidate, const Case& c);
+
+/// One number added to all scores of a row leaves O as it is and moves lse by that number, within the bounds. No
+/// softcap, no sink.
+PropertyResult common_offset_changes_nothing(const Candidate& candidate, const Case& c);
+
+/// Other K and V in every key that one row (drawn from the seed) does not see leave that row, and all rows that
+/// see none of those keys, what they were, bit for bit where determinism is claimed: for a causal mask, rows ignore
+/// the future.
+PropertyResult hidden_keys_change_nothing(const Candidate& candidate, const Case& c);
+
+/// Other q, k and v in all batches and kv heads but one leave that one what it was, bit for bit where determinism is
+/// claimed.
+PropertyResult other_heads_change_nothing(const Candidate& candidate, const Case& c);
+
+/// The keys in another order give the same answer within the bounds of both. Mask full.
+PropertyResult key_order_changes_nothing(const Candidate& candidate, const Case& c);
+
+/// Each kv head repeated for every query head of its group gives the same answer within the bounds of both.
+PropertyResult grouped_heads_equal_repeated_heads(const Candidate& candidate, const Case& c);
+
+/// window(seqlen_kv - 1, 0) is causal_bottom_right, within the bounds of both. Mask causal_bottom_right.
+PropertyResult whole_window_equals_causal(const Candidate& candidate, const Case& c);
+
+/// Tokens behind the last document change no row, within the bounds of both. Mask document.
+PropertyResult padding_changes_nothing(const Candidate& candidate, const Case& c);
+
+/// The keys cut in two, and the two answers merged by their lse in double, give the whole, within the bounds. Mask
+/// full, one rank, no sink.
+PropertyResult merged_halves_equal_the_whole(const Candidate& candidate, const Case& c);
+
+/// The Case on one device gives the same answer within the bounds of both. Several ranks.
+PropertyResult topology_changes_nothing(const Candidate& ring, const Case& c);
+
+/// The Case on the one rank of a contiguous, a striped and a zigzag ring, as far as declared, gives what `single` gives
+/// on one device: the same bits where that claims determinism. One rank, a candidate that starts ranks.
+PropertyResult one_rank_equals_single(const Candidate& ring, const Candidate& single, const Case& c);
+PropertyResult one_rank_equals_one_device(const Candidate& ring, const Case& c);
+
+/// A property and the Cases it is made for.
+struct Property {
+  const char* name;  ///< "rows are convex combinations"
+  bool (*applies)(const Candidate& candidate, const Description& description, const Case& c);
+  PropertyResult (*holds)(const Candidate& candidate, const Case& c);
+};
+
+/// All of the above, in that order.
+const std::vector<Property>& properties();
+
+/// The properties that apply, one after the other.
+struct PropertyReport {
+  std::int64_t count_held = 0;
+  std::vector<std::string> faults;        ///< one sentence for each that does not hold, its name first
+  std::vector<std::string> inconclusive;  ///< one for each that could not be asked
+};
+PropertyReport examine_properties(const Candidate& candidate, const Case& c);
+
+}  // namespace ringproof

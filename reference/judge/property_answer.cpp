@@ -1,0 +1,133 @@
+// With x exact and B the bound of got, |got - x| <= B. So if two exact answers are equal, |got_a - got_b| <= B_a + B_b;
+// and if the exact answer lies in [low, high], low - got <= B and got - high <= B. Acceptance is written positively:
+// a NaN satisfies no comparison.
+
+#include "reference/judge/property_answer.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "reference/spec/text.h"
+#include "reference/spec/visibility.h"
+
+namespace ringproof {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// The rounding of the sum itself is below one ulp of it.
+double sum_up(double a, double b) { return std::nextafter(a + b, kInfinity); }
+
+std::size_t linear_of(const Shape& shape, const ElementIndex& at) {
+  return static_cast<std::size_t>(((at.batch * shape[1] + at.head) * shape[2] + at.row) * shape[3] + at.column);
+}
+
+double load(const Tensor& tensor, const ElementIndex& at) {
+  return tensor.view().load(at.batch, at.head, at.row, at.column);
+}
+
+bool same_bits(const Tensor& a, const Tensor& b, const ElementIndex& at) {
+  const auto* one = a.view().at(at.batch, at.head, at.row, at.column);
+  const auto* other = b.view().at(at.batch, at.head, at.row, at.column);
+  return std::memcmp(one, other, size_bytes(a.dtype())) == 0;
+}
+
+PropertyResult rejected(std::string sentence) { return {Outcome::kRejected, std::move(sentence)}; }
+
+struct Compared {
+  const char* name;
+  const Tensor &a, &b;
+  const std::vector<double>&bounds_a, &bounds_b;
+};
+
+std::string difference_of(const Compared& pair, bool in_bits, const Counts& counts) {
+  std::string sentence;
+  for_each_element(pair.a.shape(), [&](const ElementIndex& at) {
+    if (!sentence.empty() || !counts(at)) return;
+    const double one = load(pair.a, at), other = load(pair.b, at);
+    const std::string both = name_of(pair.name, at) + " is " + shortest(one) + " and " + shortest(other);
+    if (in_bits) {
+      if (!same_bits(pair.a, pair.b, at)) sentence = both + ", not the same bits";
+      return;
+    }
+    const double bound =
+        sum_up(pair.bounds_a[linear_of(pair.a.shape(), at)], pair.bounds_b[linear_of(pair.b.shape(), at)]);
+    if (one == other || std::fabs(one - other) <= bound) return;
+    sentence = both + ", further apart than both bounds, " + shortest(bound);
+  });
+  return sentence;
+}
+
+}  // namespace
+
+std::string name_of(const char* tensor, const ElementIndex& at) {
+  return std::string(tensor) + " (batch " + std::to_string(at.batch) + ", head " + std::to_string(at.head) + ", row " +
+         std::to_string(at.row) + ", column " + std::to_string(at.column) + ")";
+}
+
+void for_each_element(const Shape& shape, const std::function<void(const ElementIndex&)>& visit) {
+  for (std::int64_t b = 0; b < shape[0]; ++b) {
+    for (std::int64_t h = 0; h < shape[1]; ++h) {
+      for (std::int64_t row = 0; row < shape[2]; ++row) {
+        for (std::int64_t column = 0; column < shape[3]; ++column) visit({b, h, row, column});
+      }
+    }
+  }
+}
+
+PropertyAnswer answer_to(const Candidate& candidate, const Case& c, const Inputs& inputs) {
+  PropertyAnswer answer;
+  answer.c = c;
+  // Inputs that no recipe made are bounded as any inputs are.
+  answer.c.inputs = {RecipeKind::kGauss, 0, "", c.inputs.seed};
+  const Problem& problem = answer.c.problem;
+  const Reference reference{answer.c, inputs,
+                            attention_forward(problem, inputs.q.view(), inputs.k.view(), inputs.v.view(), 1), 0};
+  Buffers buffers;
+  answer.got = run(candidate, reference, buffers);
+  if (answer.got.status != CallStatus::kReturned) {
+    answer.trouble = {Outcome::kInconclusive, "a call for a property did not return: " + answer.got.reason};
+    return answer;
+  }
+  const Description description = candidate.describe(problem.dtype, c.direction);
+  answer.is_deterministic = description.has(kForwardDeterministic);
+  answer.bounds = bound_forward(answer.c, resolve(description.arithmetic, problem.dtype), reference.want);
+  if (!answer.got.structure_faults.empty()) answer.trouble = rejected(answer.got.structure_faults.front());
+  return answer;
+}
+
+PropertyResult differ(const PropertyAnswer& a, const PropertyAnswer& b, bool in_bits, const Counts& counts) {
+  for (const PropertyAnswer* one : {&a, &b}) {
+    if (one->trouble.outcome != Outcome::kAccepted) return one->trouble;
+  }
+  const Visibility visibility(a.c.problem);
+  const Counts defined = [&](const ElementIndex& at) {
+    if (counts && !counts(at)) return false;
+    return a.got.empty_rows_defined || visibility.count(at.row) > 0;
+  };
+  std::string sentence = difference_of({"out", a.got.out, b.got.out, a.bounds.out, b.bounds.out}, in_bits, defined);
+  if (sentence.empty() && a.got.has_lse && b.got.has_lse) {
+    sentence = difference_of({"lse", a.got.lse, b.got.lse, a.bounds.lse, b.bounds.lse}, in_bits, defined);
+  }
+  return sentence.empty() ? PropertyResult{} : rejected(sentence);
+}
+
+PropertyResult leave_limits(const PropertyAnswer& answer,
+                            const std::function<std::pair<double, double>(const ElementIndex&)>& limits) {
+  if (answer.trouble.outcome != Outcome::kAccepted) return answer.trouble;
+  std::string sentence;
+  for_each_element(answer.got.out.shape(), [&](const ElementIndex& at) {
+    if (!sentence.empty()) return;
+    const auto [low, high] = limits(at);
+    if (low > high) return;
+    const double got = load(answer.got.out, at), bound = answer.bounds.out[linear_of(answer.got.out.shape(), at)];
+    if (low - got <= bound && got - high <= bound) return;
+    sentence = name_of("out", at) + " is " + shortest(got) + ", outside " + shortest(low) + " to " + shortest(high) +
+               " by more than its bound, " + shortest(bound);
+  });
+  return sentence.empty() ? PropertyResult{} : rejected(sentence);
+}
+
+}  // namespace ringproof
