@@ -7,6 +7,8 @@
 #include <cmath>
 #include <limits>
 
+#include "reference/spec/visibility.h"
+
 namespace ringproof {
 namespace {
 
@@ -28,25 +30,25 @@ std::vector<T> rounded_matrix(const TensorView& tensor, std::int64_t b, std::int
 }
 
 template <class T>
-void eager_row(const Problem& p, Dtype dtype, const EagerHead<T>& head, const T* q, const KeyRange& seen,
-               std::vector<T>& weights, std::vector<T>& sums, double* out) {
+void eager_row(const Problem& p, Dtype dtype, const EagerHead<T>& head, const T* q,
+               const std::vector<std::int64_t>& seen, std::vector<T>& weights, std::vector<T>& sums, double* out) {
   const auto rounded = [dtype](T value) { return static_cast<T>(round_to(dtype, value)); };
   weights.clear();
   T maximum = -std::numeric_limits<T>::infinity();
-  for (std::int64_t j = seen.begin; j < seen.end; ++j) {
+  for (const std::int64_t j : seen) {
+    const T* k = head.k.data() + j * p.head_dim_qk;
     T score = 0;
-    for (std::int64_t d = 0; d < p.head_dim_qk; ++d)
-      score += q[d] * head.k[static_cast<std::size_t>(j * p.head_dim_qk + d)];
+    for (std::int64_t d = 0; d < p.head_dim_qk; ++d) score += q[d] * k[d];
     weights.push_back(rounded(score));
     maximum = std::max(maximum, weights.back());
   }
   T sum = 0;
   for (T& weight : weights) sum += weight = std::exp(weight - maximum);
   std::fill(sums.begin(), sums.end(), T{0});
-  for (std::int64_t j = seen.begin; j < seen.end; ++j) {
-    const T weight = rounded(weights[static_cast<std::size_t>(j - seen.begin)] / sum);
-    for (std::size_t c = 0; c < sums.size(); ++c)
-      sums[c] += weight * head.v[static_cast<std::size_t>(j) * sums.size() + c];
+  for (std::size_t at = 0; at < seen.size(); ++at) {
+    const T* v = head.v.data() + seen[at] * p.head_dim_v;
+    const T weight = rounded(weights[at] / sum);
+    for (std::size_t c = 0; c < sums.size(); ++c) sums[c] += weight * v[c];
   }
   for (std::size_t c = 0; c < sums.size(); ++c) out[c] = rounded(sums[c]);
 }
@@ -55,7 +57,8 @@ template <class T>
 std::vector<double> eager(const Problem& p, const Inputs& inputs, Dtype dtype) {
   std::vector<double> out(static_cast<std::size_t>(element_count(p.shape_out())));
   std::vector<T> weights, sums(static_cast<std::size_t>(p.head_dim_v));
-  const Band band = band_of(p.mask, p.seqlen_q, p.seqlen_kv);
+  const Visibility visibility(p);
+  std::vector<std::int64_t> seen;
   double* row_out = out.data();
   for (std::int64_t b = 0; b < p.batch; ++b) {
     for (std::int64_t h = 0; h < p.heads_q; ++h) {
@@ -64,8 +67,11 @@ std::vector<double> eager(const Problem& p, const Inputs& inputs, Dtype dtype) {
                               rounded_matrix<T>(inputs.v.view(), b, h_kv, 1, dtype)};
       const std::vector<T> q = rounded_matrix<T>(inputs.q.view(), b, h, 1, dtype);
       for (std::int64_t i = 0; i < p.seqlen_q; ++i, row_out += p.head_dim_v) {
-        const KeyRange seen = visible_keys(band, i, p.seqlen_kv);
-        if (seen.count() == 0) continue;
+        seen.clear();
+        for (const KeyRange& range : visibility.ranges(i)) {
+          for (std::int64_t key = range.begin; key < range.end; ++key) seen.push_back(key);
+        }
+        if (seen.empty()) continue;
         eager_row(p, dtype, head, q.data() + i * p.head_dim_qk, seen, weights, sums, row_out);
       }
     }

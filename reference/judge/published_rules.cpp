@@ -1,7 +1,7 @@
 // Rules as their sources state them, with e = |got - want| per element:
 //
 //   allclose 1e-2        e <= 1e-2 + 1e-2 |want|                     (as numpy.allclose and torch.allclose)
-//   torch.testing        e <= a + r |want|, a and r by dtype         (torch.testing.assert_close, its table of defaults)
+//   torch.testing        e <= a + r |want|, a and r by dtype         (torch.testing.assert_close, its defaults)
 //   FlashAttention 2x    max |got - ref| <= 2 max |baseline - ref| + 2 max |ref + 0.3 - 0.3 - ref|
 //                        ref = want in the storage dtype, in which ref + 0.3 - 0.3 is rounded twice
 //                        (flash-attention, tests/test_flash_attn.py; baseline: the same attention, every result in

@@ -1,0 +1,40 @@
+// 16-bit storage, and P in fp32 all the same: declared, so the bound is the sharper one.
+
+#include "property_tests/correct/kernel.h"
+
+namespace ringproof::correct {
+namespace {
+
+struct WideP {
+  template <class T>
+  void operator()(const Row<T>& row, Answer<T>& answer) const {
+    T m = -std::numeric_limits<T>::infinity(), l = 0;
+    for (const std::int64_t key : row.keys) {
+      const T score = row.score(key), m_new = std::max(m, score);
+      const T base = std::isinf(m_new) ? T{0} : m_new;
+      const T rescale = std::exp(m - base), p = std::exp(score - base);
+      m = m_new;
+      l = l * rescale + p;
+      for (std::size_t c = 0; c < answer.out.size(); ++c) {
+        answer.out[c] = answer.out[c] * rescale + p * row.v.row(key)[c];
+      }
+    }
+    for (T& o : answer.out) o /= l;
+    answer.lse = m + std::log(l);
+  }
+};
+
+Arithmetic arithmetic(Dtype) {
+  Arithmetic declared;
+  declared.p_dtype = Dtype::kF32;
+  return declared;
+}
+
+}  // namespace
+
+Candidate wide_p() {
+  return row_candidate("wide_p", {.dtypes = bit_of(Dtype::kF16) | bit_of(Dtype::kBf16), .arithmetic = arithmetic},
+                       WideP{});
+}
+
+}  // namespace ringproof::correct
