@@ -68,8 +68,10 @@ void GateRun::judge_all() {
     }
     for (std::size_t index = 0; index < candidates_.size(); ++index) {
       const Candidate& candidate = candidates_[index];
-      note(candidate, c,
-           reference ? judge_one(candidate, *reference, buffers_[index]) : failed_evidence(candidate.name, c, failure));
+      Evidence evidence =
+          reference ? judge_one(candidate, *reference, buffers_[index]) : failed_evidence(candidate.name, c, failure);
+      examiner_.examine(candidate, c, evidence);
+      note(candidate, c, evidence);
     }
     ++cases_done_;
   }

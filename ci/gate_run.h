@@ -11,6 +11,7 @@
 #include "ci/gate_table.h"
 #include "ci/machine.h"
 #include "ci/progress.h"
+#include "reference/judge/properties.h"
 #include "reference/judge/run.h"
 #include "reports/results.h"
 
@@ -61,6 +62,7 @@ class GateRun {
   Progress progress_;
   std::vector<Candidate> candidates_;
   std::vector<Buffers> buffers_;
+  PropertyExaminer examiner_;
   std::optional<ResultsWriter> writer_;
   std::map<std::pair<std::string, Dtype>, Group> groups_;
   std::vector<NotRun> not_run_, not_asked_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 
+#include "reference/judge/properties.h"
 #include "reference/judge/shrink.h"
 #include "reference/judge/verify.h"
 
@@ -35,7 +36,9 @@ Case smallest_failing(const Candidate& candidate, const Case& c, const std::stri
   return shrink(c, [&](const Case& neighbour) {
     if (!may_go_on()) return false;
     try {
-      return failing_check(judge_one(candidate, prepare(neighbour, rule, threads), buffers)) == check;
+      Evidence evidence = judge_one(candidate, prepare(neighbour, rule, threads), buffers);
+      if (check == "property") PropertyExaminer().examine(candidate, neighbour, evidence);
+      return failing_check(evidence) == check;
     } catch (const std::exception&) {  // a neighbour whose inputs cannot be made fails in another way
       return false;
     }

@@ -117,28 +117,50 @@ TEST(EveryProperty, MergedHalvesAreBrokenByAnLseInBaseTwo) {
                    "fwd/fp32/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
 }
 
-TEST(EveryProperty, OfAUsersKernelIsNamedInTheReport) {
-  const Mutant mutant = mutant_named("lse_in_base_2");
+// What a run would hold of that candidate after asking the properties of one Case.
+Evidence examined(const Candidate& candidate, PropertyExaminer& examiner) {
   const Case c = parse_case("fwd/fp32/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
-  const PropertyReport report = examine_properties(mutant.candidate, c);
-  ASSERT_FALSE(report.faults.empty());
-  EXPECT_TRUE(report.faults.back().starts_with("merged halves equal the whole: out")) << report.faults.back();
-  EXPECT_TRUE(report.inconclusive.empty());
-  const PropertyReport of_specimen = examine_properties(mutant.specimen, c);
-  EXPECT_TRUE(of_specimen.faults.empty());
-  EXPECT_EQ(of_specimen.count_held, 6);
+  Evidence evidence{};
+  evidence.dtype = c.problem.dtype;
+  evidence.status = CallStatus::kReturned;
+  examiner.examine(candidate, c, evidence);
+  return evidence;
 }
 
-TEST(EveryProperty, IsInconclusiveWhereACallDoesNotReturn) {
-  Candidate broken = built_in("ring:double");
+TEST(TheExaminer, NamesThePropertyThatDoesNotHold) {
+  const Mutant mutant = mutant_named("lse_in_base_2");
+  PropertyExaminer examiner;
+  const Evidence evidence = examined(mutant.candidate, examiner);
+  ASSERT_FALSE(evidence.property_faults.empty());
+  EXPECT_TRUE(evidence.property_faults.back().starts_with("merged halves equal the whole: out"))
+      << evidence.property_faults.back();
+  EXPECT_TRUE(evidence.properties_unasked.empty());
+  EXPECT_EQ(verify_case(evidence).outcome, Outcome::kRejected);
+  const Evidence of_specimen = examined(mutant.specimen, examiner);
+  EXPECT_EQ(verify_case(of_specimen).outcome, Outcome::kAccepted) << verify_case(of_specimen).reason;
+  EXPECT_EQ(of_specimen.count_properties, 6);
+}
+
+TEST(TheExaminer, AsksEachPropertyTwiceAndNoMore) {
+  PropertyExaminer examiner;
+  const Candidate correct = built_in("flash_forward_fp32");
+  EXPECT_EQ(examined(correct, examiner).count_properties, 6);
+  EXPECT_EQ(examined(correct, examiner).count_properties, 6);
+  EXPECT_EQ(examined(correct, examiner).count_properties, 0);
+  EXPECT_EQ(examined(built_in("ring:double"), examiner).count_properties, 7);
+}
+
+TEST(TheExaminer, IsInconclusiveWhereACallDoesNotReturn) {
+  Candidate broken = built_in("flash_forward_fp32");
   broken.forward = [](const Problem&, const TensorView&, const TensorView&, const TensorView&, const TensorView&,
                       const TensorView*, void*) -> Status { throw std::runtime_error("no luck"); };
-  const Case c = parse_case("fwd/fp32/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
-  const PropertyReport report = examine_properties(broken, c);
-  EXPECT_TRUE(report.faults.empty());
-  EXPECT_EQ(report.count_held, 0);
-  ASSERT_FALSE(report.inconclusive.empty());
-  EXPECT_NE(report.inconclusive.front().find("no luck"), std::string::npos);
+  PropertyExaminer examiner;
+  const Evidence evidence = examined(broken, examiner);
+  EXPECT_TRUE(evidence.property_faults.empty());
+  EXPECT_EQ(evidence.count_properties, 0);
+  const CaseVerdict verdict = verify_case(evidence);
+  EXPECT_EQ(verdict.outcome, Outcome::kInconclusive);
+  EXPECT_NE(verdict.reason.find("no luck"), std::string::npos);
 }
 
 TEST(EveryProperty, AnySplitIsBrokenByAMergeThatForgetsTheOtherSide) {

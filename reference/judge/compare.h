@@ -39,6 +39,8 @@ struct Evidence {
   double candidate_ms, reference_ms;
   std::vector<std::string> determinism_faults{};  ///< check 6: claimed, and not held; one sentence each
   std::vector<std::string> property_faults{};     ///< check 7: one sentence for each property that does not hold
+  std::int64_t count_properties = 0;              ///< properties that were asked of this Case and held
+  std::vector<std::string> properties_unasked{};  ///< one sentence for each whose calls did not return
   std::vector<std::string> warnings{};            ///< what a reader should know; never changes an outcome
   RowsJudged rows{};                              ///< how many of the Case's rows all this speaks of
   std::string attribution{};                      ///< where the residual concentrates, a phrase; "" if nowhere

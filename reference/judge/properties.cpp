@@ -154,7 +154,7 @@ PropertyResult common_offset_changes_nothing(const Candidate& candidate, const C
   const PropertyAnswer still = answer_to(candidate, c, with_offset(0));
   PropertyAnswer moved = answer_to(candidate, c, with_offset(offset));
   if (moved.trouble.outcome == Outcome::kAccepted) {
-    // lse moves by factor times a power of two; taking it back in double rounds once, below an ulp of what stands there.
+    // lse moves by factor times a power of two; taking it back in double rounds once, below an ulp of what is there.
     const TensorView lse = moved.got.lse.view();
     Tensor back(Dtype::kF64, moved.got.lse.shape());
     std::size_t linear = 0;
@@ -268,9 +268,12 @@ PropertyResult padding_changes_nothing(const Candidate& candidate, const Case& o
   return differ(answer_to(candidate, c, inputs), answer_to(candidate, padded, longer), false);
 }
 
-// O = w O_1 + (1 - w) O_2 with w = sigmoid(lse_1 - lse_2), whose slope is at most 1/4: with E the bounds of lse, B those
-// of O,  |merged - O| <= w B_1 + (1 - w) B_2 + min(1, (E_1 + E_2) / 4) (|O_1 - O_2| + B_1 + B_2),  w as computed. And
-// logsumexp moves by no more than its larger argument does.
+// O = w O_1 + (1 - w) O_2 with w = sigmoid(lse_1 - lse_2), whose slope is at most 1/4. With E the bounds of lse and B
+// those of O, and w as computed,
+//
+//   |merged - O| <= w B_1 + (1 - w) B_2 + min(1, (E_1 + E_2) / 4) (|O_1 - O_2| + B_1 + B_2)
+//
+// and logsumexp moves by no more than the larger of its arguments does.
 PropertyResult merged_halves_equal_the_whole(const Candidate& candidate, const Case& original) {
   const Case c = apart(original);
   const std::int64_t cut = 1 + draw_below(c, 4, c.problem.seqlen_kv - 1);
@@ -401,20 +404,26 @@ const std::vector<Property>& properties() {
   return all;
 }
 
-PropertyReport examine_properties(const Candidate& candidate, const Case& c) {
-  PropertyReport report;
-  // What stands in a special input is an answer of its own; no rearrangement keeps it.
-  if (c.inputs.kind == RecipeKind::kSpecial) return report;
-  const Description description = candidate.describe(Dtype::kDefault, c.direction);
+void PropertyExaminer::examine(const Candidate& candidate, const Case& c, Evidence& evidence) {
+  constexpr int kCasesPerProperty = 2;
+  constexpr std::int64_t kProductsMax = std::int64_t{1} << 22;
+  const Problem& p = c.problem;
+  // In double, where no product of lengths overflows.
+  const double products = static_cast<double>(p.batch * p.heads_q) * static_cast<double>(p.seqlen_q) *
+                          static_cast<double>(p.seqlen_kv) * static_cast<double>(p.head_dim_qk + p.head_dim_v);
+  const bool is_judged = evidence.status == CallStatus::kReturned && c.inputs.kind != RecipeKind::kSpecial;
+  if (!is_judged || products > static_cast<double>(kProductsMax)) return;
+  const Description description = candidate.describe(p.dtype, c.direction);
   for (const Property& property : properties()) {
     if (!property.applies(candidate, description, c)) continue;
+    int& asked = asked_[{candidate.name, p.dtype, p.mask.kind, property.name}];
+    if (asked++ >= kCasesPerProperty) continue;
     const PropertyResult result = property.holds(candidate, c);
     const std::string sentence = std::string(property.name) + ": " + result.sentence;
-    if (result.outcome == Outcome::kAccepted) ++report.count_held;
-    if (result.outcome == Outcome::kRejected) report.faults.push_back(sentence);
-    if (result.outcome == Outcome::kInconclusive) report.inconclusive.push_back(sentence);
+    if (result.outcome == Outcome::kAccepted) ++evidence.count_properties;
+    if (result.outcome == Outcome::kRejected) evidence.property_faults.push_back(sentence);
+    if (result.outcome == Outcome::kInconclusive) evidence.properties_unasked.push_back(sentence);
   }
-  return report;
 }
 
 }  // namespace ringproof

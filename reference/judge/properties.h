@@ -1,6 +1,8 @@
 #pragma once
 
+#include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "reference/judge/property_answer.h"
@@ -68,12 +70,16 @@ struct Property {
 /// All of the above, in that order.
 const std::vector<Property>& properties();
 
-/// The properties that apply, one after the other.
-struct PropertyReport {
-  std::int64_t count_held = 0;
-  std::vector<std::string> faults;        ///< one sentence for each that does not hold, its name first
-  std::vector<std::string> inconclusive;  ///< one for each that could not be asked
+/// Asks properties along a run: of each candidate, storage dtype and mask, each property on the first two Cases it is
+/// made for, none of more than 2^22 products of Q and K (or P and V), so that they add little to the run.
+class PropertyExaminer {
+ public:
+  /// Writes what held and what did not into the evidence of that candidate on that Case. Does nothing where the Case
+  /// was not judged, or where its inputs are special: what stands there has answers that no rearrangement keeps.
+  void examine(const Candidate& candidate, const Case& c, Evidence& evidence);
+
+ private:
+  std::map<std::tuple<std::string, Dtype, MaskKind, std::string>, int> asked_;
 };
-PropertyReport examine_properties(const Candidate& candidate, const Case& c);
 
 }  // namespace ringproof

@@ -114,6 +114,9 @@ CaseVerdict verify_case(const Evidence& evidence) {
     for (const Rejection& one : rejections) sentences.push_back(one.sentence);
     return decide(Outcome::kRejected, joined(sentences, "; "));
   }
+  if (!evidence.properties_unasked.empty()) {
+    return decide(Outcome::kInconclusive, joined(evidence.properties_unasked, "; "));
+  }
   for (const TensorEvidence& tensor : evidence.tensors) {
     if (!enough_judged(tensor)) {
       return decide(Outcome::kInconclusive, std::to_string(tensor.count_not_judged) + " of " +
@@ -156,6 +159,11 @@ Verdict verify(std::span<const Evidence> evidence, const std::string& contract) 
       if (one.status == CallStatus::kReturned) verdict.count_elements += tensor.count - tensor.count_not_judged;
     }
     if (outcome != Outcome::kUnsupported) verdict.outcome = worst(verdict.outcome, outcome);
+  }
+  std::int64_t count_properties = 0;
+  for (const Evidence& one : evidence) count_properties += one.count_properties;
+  if (count_properties > 0) {
+    verdict.facts.push_back({"properties held", static_cast<double>(count_properties), "1", "properties asked of it"});
   }
   const bool judged = verdict.count_elements + verdict.count_inconclusive + verdict.count_rejected > 0;
   if (!judged) verdict.outcome = Outcome::kInconclusive;
