@@ -104,10 +104,14 @@ ScoreErrors score_errors(const Problem& problem, const Arithmetic& a, const RowS
   return {scale * (all || !sums_at_random(a) ? product : operands - 1), per_gap, constant, apart};
 }
 
-// T: rescales whose factor is not exactly 1.
+// T: rescales whose factor is not exactly 1, at most one per tile that holds a visible key. A range of n_r keys lies in
+// at most ceil((n_r - 1) / t) + 1 aligned tiles, and the first tile of all rescales nothing; so R ranges of n keys
+// together see at most (n + R (t - 2)) / t + R - 1 <= ceil(n / t) + 2 (R - 1) events, and never more than n. Tiles
+// whose keys are all hidden move no maximum: their scores are -inf.
 double rescale_events(const Problem& problem, const Arithmetic& a, const RowScalars& row) {
   const auto n = static_cast<double>(row.visible_count);
-  const double tiles = std::ceil(n / static_cast<double>(std::max<std::int64_t>(a.tile_kv, 1)));
+  const double whole = std::ceil(n / static_cast<double>(std::max<std::int64_t>(a.tile_kv, 1)));
+  const double tiles = std::min(n, whole + 2 * static_cast<double>(row.visible_ranges - 1));
   // The oracle counts what this much error in a score may reorder; declarations with more reorder more.
   const double score_error = row.d_max > 0 ? score_errors(problem, a, row).apart : 0;
   const bool counted = a.key_order == KeyOrder::kMonotone && !is_narrower(a.score_dtype, Dtype::kF32) &&

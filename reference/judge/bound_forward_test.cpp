@@ -150,6 +150,62 @@ TEST(ForwardBound, HoldsForEverySloppinessThatIsDeclared) {
   }
 }
 
+// Problems whose rows lie in documents or have holes.
+std::vector<Reference> documents_and_blocks(Dtype storage) {
+  std::vector<Reference> problems;
+  int seed = 0;
+  for (const char* mask : {"document(3+0+2,30+5+9)+causal", "document(2+2,0+40)", "block_sparse(1x1,keep0.4:3)",
+                           "block_sparse(2x5,keep0.5:8)", "block_sparse(4x3,keep0.7:9)"}) {
+    for (const char* recipe : {"gauss", "peaked", "large_offset(-2000)", "uniform_probe", "sink"}) {
+      problems.push_back(reference_of("fwd/" + std::string(to_string(storage)) + "/b1.hq1.hkv1.sq6.skv47.dqk8.dv3/" +
+                                      mask + "/scale0.35/" + recipe + ":" + std::to_string(++seed) + "/bhsd/single"));
+    }
+  }
+  return problems;
+}
+
+TEST(ForwardBound, HoldsForDocumentsAndForRowsWithHoles) {
+  for (const Dtype storage : {Dtype::kF32, Dtype::kBf16}) {
+    for (const std::int64_t tile : {1, 7, 16}) {
+      for (const KeyOrder order : {KeyOrder::kMonotone, KeyOrder::kAnyOrder}) {
+        for (const double exp_error : {0.0, 0x1p-13}) {
+          Arithmetic declared;
+          declared.tile_kv = tile, declared.key_order = order, declared.exp_error_relative = exp_error;
+          Used used;
+          for (const Reference& reference : documents_and_blocks(storage)) {
+            for (const bool adversarial : {false, true}) {
+              SimulatedKernel kernel{resolve(declared, storage), tile};
+              kernel.adversarial = adversarial;
+              kernel.descending = tile == 7;
+              take(used, kernel, reference);
+            }
+          }
+          EXPECT_GT(used.out, 0.125) << to_string(storage) << " tile " << tile;
+          EXPECT_GT(used.lse, 0.125) << to_string(storage) << " tile " << tile;
+        }
+      }
+    }
+  }
+}
+
+// Every visible key is a tile of its own although eight of them would fit into one: each of them rescales.
+TEST(ForwardBound, CountsATileForEveryHole) {
+  Arithmetic declared;
+  declared.tile_kv = 8, declared.key_order = KeyOrder::kAnyOrder, declared.exp_error_relative = 0x1p-8;
+  const Arithmetic resolved = resolve(declared, Dtype::kF32);
+  const Problem problem = parse_case("fwd/fp32/b1.hq1.hkv1.sq1.skv20.dqk1.dv1/full/scale1/gauss:5/bhsd/single").problem;
+  RowScalars row;
+  row.visible_count = 8;
+  row.p_max = 0.125;
+  const auto exponentials_of = [&](std::int64_t ranges) {
+    row.visible_ranges = ranges;
+    return std::lround(std::log1p(row_errors(problem, resolved, row).weight_max) / std::log1p(0x1p-8));
+  };
+  EXPECT_EQ(exponentials_of(1), 1 + 1);  // one exponential, one event
+  EXPECT_EQ(exponentials_of(3), 1 + 1 + 2 * 2);
+  EXPECT_EQ(exponentials_of(8), 1 + 8);  // never more than keys
+}
+
 TEST(ForwardBound, HoldsForMergedPartsInBothForms) {
   for (const bool lerp : {false, true}) {
     for (const std::int64_t merges : {1, 4}) {

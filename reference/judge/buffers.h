@@ -7,6 +7,7 @@
 
 #include "reference/spec/layout.h"
 #include "reference/spec/tensor.h"
+#include "reference/spec/visibility.h"
 
 namespace ringproof {
 
@@ -46,6 +47,7 @@ struct CallBuffers {
 /// Memory for calls of one candidate: one set per rank.
 struct Buffers {
   std::vector<CallBuffers> ranks;
+  MaskTables mask_tables;
   std::uint64_t calls = 0;
 };
 

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "reference/spec/error.h"
+#include "reference/spec/visibility.h"
 
 namespace ringproof {
 namespace {
@@ -38,7 +39,13 @@ Shape with_rows(Shape shape, std::size_t rows) {
 class Call {
  public:
   Call(const Candidate& candidate, const Description& description, const Reference& reference, Buffers& buffers)
-      : candidate_(candidate), reference_(reference), problem_(reference.c.problem), buffers_(buffers) {
+      : candidate_(candidate),
+        reference_(reference),
+        problem_(reference.c.problem),
+        asked_(problem_),
+        visibility_(problem_),
+        buffers_(buffers) {
+    buffers.mask_tables.hand_to(asked_);
     memory_ = reference.c.memory;
     if (!description.has(kArbitraryStrides)) {
       memory_.order = description.has(kWantsBshd) ? AxisOrder::kBshd : AxisOrder::kBhsd;
@@ -107,10 +114,8 @@ class Call {
 
   // Keys that no row of the whole problem sees may hold anything finite.
   void poison_unseen(const TensorView& view, const std::vector<std::int64_t>& tokens) {
-    const Band band = band_of(problem_.mask, problem_.seqlen_q, problem_.seqlen_kv);
-    const KeyRange seen = keys_seen_by_any_row(band, problem_.seqlen_q, problem_.seqlen_kv);
     for (std::size_t i = 0; i < tokens.size(); ++i) {
-      if (tokens[i] >= seen.begin && tokens[i] < seen.end) continue;
+      if (visibility_.any_row_sees(tokens[i])) continue;
       for (std::int64_t b = 0; b < view.shape[0]; ++b) {
         for (std::int64_t h = 0; h < view.shape[1]; ++h) {
           for (std::int64_t d = 0; d < view.shape[3]; ++d) {
@@ -123,7 +128,7 @@ class Call {
   }
 
   Status forward(const Forward& bound, int rank) {
-    Problem asked = problem_;
+    Problem asked = asked_;
     asked.rank = rank;
     const CallBuffers& mine = buffers_.ranks[rank];
     return bound(asked, mine.q.view(), mine.k.view(), mine.v.view(), mine.out.view(),
@@ -156,6 +161,8 @@ class Call {
   const Candidate& candidate_;
   const Reference& reference_;
   const Problem& problem_;
+  Problem asked_;  // with the tables of its mask
+  const Visibility visibility_;
   Buffers& buffers_;
   Memory memory_;
   bool has_lse_ = false;

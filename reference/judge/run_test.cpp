@@ -317,6 +317,46 @@ TEST(Run, PoisonsKeysNoRowSeesWithFiniteNumbersThatChangeFromCallToCall) {
   EXPECT_NE(first, poisons);
 }
 
+TEST(Run, HandsDocumentsAndBlocksOverAtAddressesThatStayTheSame) {
+  Buffers buffers;
+  const auto asked_with = [&](const std::string& mask, const std::function<void(const Problem&)>& look) {
+    const Reference reference = reference_of("bhsd", "single", mask, "b1.hq2.hkv2.sq6.skv9.dqk8.dv4");
+    const Visibility visibility(reference.c.problem);
+    const auto body = [&](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                          const TensorView& out, const TensorView* lse) {
+      look(problem);
+      for (std::int64_t j = 0; j < 9; ++j) {
+        const bool is_poisoned = k.load(0, 1, j, 3) != reference.inputs.k.view().load(0, 1, j, 3);
+        EXPECT_EQ(is_poisoned, !visibility.any_row_sees(j)) << mask << " key " << j;
+      }
+      write_all(problem, q, k, v, out, lse);
+    };
+    EXPECT_TRUE(run(candidate_of(body), reference, buffers).structure_faults.empty());
+  };
+  const std::int64_t* documents = nullptr;
+  const std::uint8_t* flags = nullptr;
+  asked_with("document(3+0+2,4+1+3)", [&](const Problem& problem) {
+    documents = problem.cu_seqlens_q;
+    EXPECT_EQ(std::vector<std::int64_t>(problem.cu_seqlens_q, problem.cu_seqlens_q + 4),
+              (std::vector<std::int64_t>{0, 3, 3, 5}));
+    EXPECT_EQ(std::vector<std::int64_t>(problem.cu_seqlens_kv, problem.cu_seqlens_kv + 4),
+              (std::vector<std::int64_t>{0, 4, 5, 8}));
+    EXPECT_EQ(problem.block_mask, nullptr);
+  });
+  asked_with("document(1+1+4,2+2+2)+causal", [&](const Problem& problem) {
+    EXPECT_EQ(problem.cu_seqlens_q, documents);  // a kernel that caches by address must be seen
+    EXPECT_EQ(problem.cu_seqlens_q[1], 1);
+  });
+  asked_with("block_sparse(2x3,keep0.4:1)", [&](const Problem& problem) {
+    flags = problem.block_mask;
+    EXPECT_EQ(std::vector<std::uint8_t>(flags, flags + 9), block_flags(problem.mask, 6, 9));
+    EXPECT_EQ(problem.cu_seqlens_q, nullptr);
+    EXPECT_EQ(problem.cu_seqlens_kv, nullptr);
+  });
+  asked_with("block_sparse(2x3,keep0.4:2)", [&](const Problem& problem) { EXPECT_EQ(problem.block_mask, flags); });
+  asked_with("full", [&](const Problem& problem) { EXPECT_EQ(problem.block_mask, nullptr); });
+}
+
 TEST(Run, PoisonIsLargeAndItsSquareTimesAHeadDimIsFinite) {
   for (const Dtype dtype : {Dtype::kF64, Dtype::kF32, Dtype::kF16, Dtype::kBf16}) {
     const Dtype accumulator = resolve({}, dtype).accumulator_dtype;

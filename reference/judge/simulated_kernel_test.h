@@ -12,6 +12,7 @@
 
 #include "reference/judge/reference.h"
 #include "reference/spec/arithmetic.h"
+#include "reference/spec/visibility.h"
 
 namespace ringproof {
 
@@ -50,19 +51,21 @@ class SimulatedRow {
     double lse = -std::numeric_limits<double>::infinity();
   };
 
-  /// The row's attention over the visible keys of [begin, end).
-  Partial over(KeyRange keys) {
+  /// The row's attention over some ranges of visible keys; each begins a tile of its own.
+  Partial over(const std::vector<KeyRange>& ranges) {
     const std::int64_t dv = problem_.head_dim_v;
     Partial partial{std::vector<double>(static_cast<std::size_t>(dv), 0.0)};
-    if (a_.p_is_normalised) return over_normalised(keys, partial);
+    if (a_.p_is_normalised) return over_normalised(ranges, partial);
     double m = -std::numeric_limits<double>::infinity(), l = 0;
-    const std::int64_t tiles = (keys.count() + kernel_.tile - 1) / kernel_.tile;
-    for (std::int64_t t = 0; t < tiles; ++t) {
-      const std::int64_t place = kernel_.descending ? tiles - 1 - t : t;
-      const std::int64_t begin = keys.begin + place * kernel_.tile, end = std::min(begin + kernel_.tile, keys.end);
-      take_tile({begin, end}, m, l, partial.out);
+    std::vector<KeyRange> tiles;
+    for (const KeyRange& range : ranges) {
+      for (std::int64_t begin = range.begin; begin < range.end; begin += kernel_.tile) {
+        tiles.push_back({begin, std::min(begin + kernel_.tile, range.end)});
+      }
     }
-    if (keys.count() == 0) return partial;
+    if (kernel_.descending) std::reverse(tiles.begin(), tiles.end());
+    for (const KeyRange& tile : tiles) take_tile(tile, m, l, partial.out);
+    if (tiles.empty()) return partial;
     for (std::int64_t c = 0; c < dv; ++c) {
       double& value = partial.out[static_cast<std::size_t>(c)];
       value = rounded(value / l, away(c));
@@ -152,19 +155,24 @@ class SimulatedRow {
   }
 
   // Two passes: P is divided by its sum before the cast, and nothing after.
-  Partial over_normalised(KeyRange keys, Partial partial) const {
-    if (keys.count() == 0) return partial;
+  Partial over_normalised(const std::vector<KeyRange>& ranges, Partial partial) const {
+    std::vector<std::int64_t> keys;
+    for (const KeyRange& range : ranges) {
+      for (std::int64_t j = range.begin; j < range.end; ++j) keys.push_back(j);
+    }
+    if (keys.empty()) return partial;
     std::vector<double> weights;
-    for (std::int64_t j = keys.begin; j < keys.end; ++j) weights.push_back(score(j));
+    for (const std::int64_t j : keys) weights.push_back(score(j));
     const double m = *std::max_element(weights.begin(), weights.end());
     double l = 0;
-    for (std::int64_t j = keys.begin; j < keys.end; ++j) {
-      double& p = weights[static_cast<std::size_t>(j - keys.begin)];
-      p = weight(p, m, towards(j));
+    for (std::size_t place = 0; place < keys.size(); ++place) {
+      double& p = weights[place];
+      p = weight(p, m, towards(keys[place]));
       l = rounded(l + p, -1);
     }
-    for (std::int64_t j = keys.begin; j < keys.end; ++j) {
-      const double p = weights[static_cast<std::size_t>(j - keys.begin)] / l;
+    for (std::size_t place = 0; place < keys.size(); ++place) {
+      const std::int64_t j = keys[place];
+      const double p = weights[place] / l;
       for (std::size_t c = 0; c < partial.out.size(); ++c) {
         const auto column = static_cast<std::int64_t>(c);
         const double direction = away(column) * (v(j, column) >= 0 ? 1 : -1);
@@ -228,20 +236,29 @@ inline std::vector<KeyRange> split_keys(const SimulatedKernel& kernel, const Pro
   return parts;
 }
 
+/// What lies in `part` of some ranges.
+inline std::vector<KeyRange> common(const std::vector<KeyRange>& ranges, const KeyRange& part) {
+  std::vector<KeyRange> found;
+  for (const KeyRange& range : ranges) {
+    const KeyRange both{std::max(range.begin, part.begin), std::min(range.end, part.end)};
+    if (both.begin < both.end) found.push_back(both);
+  }
+  return found;
+}
+
 /// What the kernel answers: O and lse as they are stored, dense.
 inline SimulatedAnswer simulate(const SimulatedKernel& kernel, const Reference& reference) {
   const Problem& p = reference.c.problem;
-  const Band band = band_of(p.mask, p.seqlen_q, p.seqlen_kv);
+  const Visibility visibility(p);
   SimulatedAnswer answer;
   for (std::int64_t b = 0; b < p.batch; ++b) {
     for (std::int64_t h = 0; h < p.heads_q; ++h) {
       for (std::int64_t i = 0; i < p.seqlen_q; ++i) {
         SimulatedRow row(kernel, reference, b, h, i);
-        const KeyRange seen = visible_keys(band, i, p.seqlen_kv);
-        SimulatedRow::Partial whole = row.over({0, 0});
+        const std::vector<KeyRange> seen = visibility.ranges(i);
+        SimulatedRow::Partial whole = row.over({});
         for (const KeyRange& part : split_keys(kernel, p)) {
-          const std::int64_t begin = std::max(part.begin, seen.begin);
-          const SimulatedRow::Partial partial = row.over({begin, std::max(begin, std::min(part.end, seen.end))});
+          const SimulatedRow::Partial partial = row.over(common(seen, part));
           SimulatedRow::Partial stored = partial;
           for (double& value : stored.out) value = round_to(kernel.arithmetic.partial_dtype, value);
           const bool merged = kernel.arithmetic.merges > 0 || p.topology.rank_count > 1;

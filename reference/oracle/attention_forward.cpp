@@ -1,4 +1,5 @@
-// Attention by the textbook formula, one row at a time, over the row's visible keys only:
+// Attention by the textbook formula, one row at a time, over the row's visible keys only, which may lie in several
+// ranges; index j counts them in order:
 //
 //   pass 1  S_j = scale (q . k_j),  D_j = |q| . |k_j|,  M = max_j S_j
 //   pass 2  w_j = exp(S_j - M),  l = sum_j w_j,  L = M + ln l,  p_j = w_j / l
@@ -20,6 +21,7 @@
 #include "reference/oracle/parallel.h"
 #include "reference/oracle/rises.h"
 #include "reference/spec/error.h"
+#include "reference/spec/visibility.h"
 
 namespace ringproof {
 namespace {
@@ -57,8 +59,8 @@ struct RowWorkspace {
 template <class Real>
 class RowForward {
  public:
-  RowForward(const Problem& problem, const TensorView& q, ForwardAnswer& answer)
-      : problem_(problem), q_(q), answer_(answer), band_(band_of(problem.mask, problem.seqlen_q, problem.seqlen_kv)) {
+  RowForward(const Problem& problem, const Visibility& visibility, const TensorView& q, ForwardAnswer& answer)
+      : problem_(problem), visibility_(visibility), q_(q), answer_(answer) {
     for (int rank = 0; rank < problem.topology.rank_count; ++rank) {
       shards_.push_back(owned_tokens(problem.topology, rank, problem.seqlen_kv));
     }
@@ -67,35 +69,51 @@ class RowForward {
   // Row `row` of the answer, row i of head h of batch b.
   void row(const KeysAndValues<Real>& head, std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t row,
            RowWorkspace<Real>& work) {
-    const KeyRange seen = visible_keys(band_, i, problem_.seqlen_kv);
+    seen_ = visibility_.ranges(i);
     RowScalars& scalars = answer_.statistics.rows[row];
-    scalars.visible_count = seen.count();
-    if (seen.count() == 0) {
+    for (const KeyRange& range : seen_) scalars.visible_count += range.count();
+    if (seen_.empty()) {
       scalars.score_max = scalars.lse = answer_.lse.value[row] = -std::numeric_limits<double>::infinity();
       return;
     }
     work.q.resize(problem_.head_dim_qk);
     for (std::int64_t c = 0; c < problem_.head_dim_qk; ++c) work.q[c] = q_.load(b, h, i, c);
-    scores(head, seen, work, scalars);
-    weights(seen.count(), work, scalars, row);
-    values(head, seen, work, row);
-    count_rises_in_shards(seen, work, scalars);
+    scalars.visible_ranges = static_cast<std::int64_t>(seen_.size());
+    scores(head, work, scalars);
+    weights(scalars.visible_count, work, scalars, row);
+    values(head, work, row);
+    count_rises_in_shards(work, scalars);
   }
 
  private:
+  // Calls run(first key, count, place of the first among the visible keys) for every range.
+  template <class Run>
+  void for_each_range(const Run& run) const {
+    std::int64_t place = 0;
+    for (const KeyRange& range : seen_) {
+      run(range.begin, range.count(), place);
+      place += range.count();
+    }
+  }
+
   // Pass 1.
-  void scores(const KeysAndValues<Real>& head, const KeyRange& seen, RowWorkspace<Real>& work, RowScalars& scalars) {
-    const std::int64_t n = seen.count(), stride = problem_.seqlen_kv;
+  void scores(const KeysAndValues<Real>& head, RowWorkspace<Real>& work, RowScalars& scalars) {
+    const std::int64_t n = scalars.visible_count, stride = problem_.seqlen_kv;
     work.score.assign(n, 0);
     work.score_tail.assign(n, 0);
     work.d.assign(n, 0);
     for (std::int64_t c = 0; c < problem_.head_dim_qk; ++c) {
-      const Real* k = head.k_transposed.data() + c * stride + seen.begin;
       const Real q = work.q[c];
-      for (std::int64_t j = 0; j < n; ++j) {
-        add_compensated(work.score[j], work.score_tail[j], q * k[j]);
-        work.d[j] += std::fabs(static_cast<double>(q) * static_cast<double>(k[j]));
-      }
+      for_each_range([&](std::int64_t first, std::int64_t count, std::int64_t place) {
+        const Real* const k = head.k_transposed.data() + c * stride + first;
+        Real* const score = work.score.data() + place;
+        Real* const tail = work.score_tail.data() + place;
+        double* const d = work.d.data() + place;
+        for (std::int64_t j = 0; j < count; ++j) {
+          add_compensated(score[j], tail[j], q * k[j]);
+          d[j] += std::fabs(static_cast<double>(q) * static_cast<double>(k[j]));
+        }
+      });
     }
     const auto scale = static_cast<Real>(problem_.softmax_scale);
     Real maximum = -std::numeric_limits<Real>::infinity();
@@ -107,8 +125,12 @@ class RowForward {
     scalars.d_max = *std::max_element(work.d.begin(), work.d.begin() + n);
     double q_abs_sum = 0;
     for (const Real value : work.q) q_abs_sum += std::fabs(static_cast<double>(value));
-    scalars.abs_sum_max =
-        q_abs_sum + *std::max_element(head.k_abs_sum.begin() + seen.begin, head.k_abs_sum.begin() + seen.end);
+    double k_abs_sum = 0;
+    for (const KeyRange& range : seen_) {
+      const auto sums = head.k_abs_sum.begin();
+      k_abs_sum = std::max(k_abs_sum, *std::max_element(sums + range.begin, sums + range.end));
+    }
+    scalars.abs_sum_max = q_abs_sum + k_abs_sum;
     score_max_ = maximum;
   }
 
@@ -137,8 +159,16 @@ class RowForward {
     }
   }
 
+  // Calls visit(key, its place among the visible keys), in order.
+  template <class Visit>
+  void for_each_key(const Visit& visit) const {
+    for_each_range([&](std::int64_t first, std::int64_t count, std::int64_t place) {
+      for (std::int64_t j = 0; j < count; ++j) visit(first + j, place + j);
+    });
+  }
+
   // Passes 3 and 4.
-  void values(const KeysAndValues<Real>& head, const KeyRange& seen, RowWorkspace<Real>& work, std::int64_t row) {
+  void values(const KeysAndValues<Real>& head, RowWorkspace<Real>& work, std::int64_t row) {
     const std::int64_t dv = problem_.head_dim_v;
     RowStatistics& st = answer_.statistics;
     double* const abs_v = st.p_abs_v.data() + row * dv;
@@ -149,8 +179,8 @@ class RowForward {
     double* const variance = st.p_variance.data() + row * dv;
     work.sum.assign(dv, 0);
     work.tail.assign(dv, 0);
-    for (std::int64_t j = 0; j < seen.count(); ++j) {
-      const Real* v = head.v.data() + (seen.begin + j) * dv;
+    for_each_key([&](std::int64_t key, std::int64_t j) {
+      const Real* v = head.v.data() + key * dv;
       const Real weight = work.weight[j];
       const auto p = static_cast<double>(weight / weight_sum_);
       for (std::int64_t c = 0; c < dv; ++c) {
@@ -163,24 +193,24 @@ class RowForward {
         sum_v[c] += magnitude;
         max_v[c] = std::max(max_v[c], magnitude);
       }
-    }
+    });
     for (std::int64_t c = 0; c < dv; ++c) {
       work.sum[c] = compensated_value(work.sum[c], work.tail[c]) / weight_sum_;
       set(answer_.out, row * dv + c, work.sum[c]);
     }
-    for (std::int64_t j = 0; j < seen.count(); ++j) {
-      const Real* v = head.v.data() + (seen.begin + j) * dv;
+    for_each_key([&](std::int64_t key, std::int64_t j) {
+      const Real* v = head.v.data() + key * dv;
       const auto p = static_cast<double>(work.weight[j] / weight_sum_);
       for (std::int64_t c = 0; c < dv; ++c) {
         const auto distance = static_cast<double>(v[c] - work.sum[c]);
         variance[c] += p * distance * distance;
       }
-    }
+    });
   }
 
   // Within each shard, and within each of its runs alone: a zigzag rank may take its two runs one by one, and the
   // second starts a maximum of its own.
-  void count_rises_in_shards(const KeyRange& seen, RowWorkspace<Real>& work, RowScalars& scalars) {
+  void count_rises_in_shards(RowWorkspace<Real>& work, RowScalars& scalars) {
     const double tie = near_tie(problem_.head_dim_qk, problem_.softmax_scale, scalars.d_max);
     const auto count = [&](std::span<const double> scores) {
       const Rises rises = count_rises(scores, tie);
@@ -191,10 +221,13 @@ class RowForward {
       work.shard_scores.clear();
       for (const TokenRun& run : shard) {
         const std::size_t begin = work.shard_scores.size();
-        for (std::int64_t token = run.begin; token < run.end; token += run.step) {
-          if (token < seen.begin || token >= seen.end) continue;
-          work.shard_scores.push_back(static_cast<double>(work.score[token - seen.begin]));
-        }
+        for_each_range([&](std::int64_t first, std::int64_t count, std::int64_t place) {
+          const std::int64_t steps = std::max<std::int64_t>(0, (first - run.begin + run.step - 1) / run.step);
+          const std::int64_t end = std::min(run.end, first + count);
+          for (std::int64_t token = run.begin + steps * run.step; token < end; token += run.step) {
+            work.shard_scores.push_back(static_cast<double>(work.score[place + token - first]));
+          }
+        });
         count(std::span<const double>(work.shard_scores).subspan(begin));
       }
       if (shard.size() > 1) count(work.shard_scores);
@@ -209,9 +242,10 @@ class RowForward {
   }
 
   const Problem& problem_;
+  const Visibility& visibility_;
   const TensorView& q_;
   ForwardAnswer& answer_;
-  Band band_;
+  std::vector<KeyRange> seen_;                 // by the row at hand
   std::vector<std::vector<TokenRun>> shards_;  // by rank
   Real score_max_ = 0, weight_sum_ = 0;
 };
@@ -221,6 +255,7 @@ ForwardAnswer forward_in(const Problem& problem, const TensorView& q, const Tens
                          const std::vector<std::int64_t>& rows, int threads) {
   ForwardAnswer answer = empty_answer(problem, rows, sizeof(Real) > sizeof(double));
   answer.unit_roundoff = static_cast<double>(std::numeric_limits<Real>::epsilon()) / 2;
+  const Visibility visibility(problem);
   constexpr std::int64_t kRowsPerTile = 16;
   const std::int64_t n = problem.seqlen_q;
   for (std::int64_t b = 0; b < problem.batch; ++b) {
@@ -232,7 +267,7 @@ ForwardAnswer forward_in(const Problem& problem, const TensorView& q, const Tens
       parallel_for((last - first + kRowsPerTile - 1) / kRowsPerTile, threads,
                    [&, first = first, last = last](auto tile) {
                      thread_local RowWorkspace<Real> work;
-                     RowForward<Real> forward(problem, q, answer);
+                     RowForward<Real> forward(problem, visibility, q, answer);
                      const std::int64_t begin = first + tile * kRowsPerTile, end = std::min(begin + kRowsPerTile, last);
                      for (std::int64_t at = begin; at < end; ++at) {
                        const std::int64_t row = answer.row_at(static_cast<std::size_t>(at));

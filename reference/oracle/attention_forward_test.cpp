@@ -11,6 +11,7 @@
 #include "reference/oracle/compensated.h"
 #include "reference/spec/case.h"
 #include "reference/spec/inputs.h"
+#include "reference/spec/visibility.h"
 
 namespace ringproof {
 namespace {
@@ -165,6 +166,70 @@ TEST(ForwardOracle, LeavesEmptyRowsAtZeroAndMinusInfinity) {
   EXPECT_EQ(no_keys.out.value, (std::vector<double>{0, 0}));
   EXPECT_TRUE(
       answer(question("fwd/fp32/b1.hq1.hkv1.sq0.skv2.dqk4.dv1/full/scale1/gauss:4/bhsd/single")).out.value.empty());
+}
+
+// A row that sees some keys must get, bit for bit, what it gets where only these keys exist.
+TEST(ForwardOracle, GivesRowsWithHolesAndDocumentsWhatTheirKeysAloneGive) {
+  for (const char* rest : {"fp32/b1.hq1.hkv1.sq9.skv23.dqk6.dv3/block_sparse(2x3,keep0.5:4)/scale0.5/gauss:1",
+                           "fp64/b1.hq1.hkv1.sq7.skv19.dqk6.dv3/block_sparse(1x1,keep0.6:2)/scale0.5/peaked:2",
+                           "bf16/b1.hq1.hkv1.sq9.skv23.dqk6.dv3/document(2+0+5,9+3+8)/scale0.5/sink:3",
+                           "fp16/b1.hq1.hkv1.sq9.skv23.dqk6.dv3/document(6+2,4+17)+causal/scale0.5/gauss:4"}) {
+    SCOPED_TRACE(rest);
+    const Question asked = question(std::string("fwd/") + rest + "/bhsd/single");
+    const Problem& p = asked.problem;
+    const ForwardAnswer got = answer(asked);
+    const Visibility visibility(p);
+    std::int64_t rows_with_keys = 0;
+    for (std::int64_t i = 0; i < p.seqlen_q; ++i) {
+      const auto row = static_cast<std::size_t>(i);
+      const std::vector<KeyRange> seen = visibility.ranges(i);
+      ASSERT_EQ(got.statistics.rows[row].visible_count, visibility.count(i));
+      if (seen.empty()) {
+        EXPECT_EQ(got.lse.value[row], -kInfinity);
+        for (std::size_t c = 0; c < 3; ++c) EXPECT_EQ(got.out.value[row * 3 + c], 0);
+        continue;
+      }
+      ++rows_with_keys;
+      EXPECT_EQ(got.statistics.rows[row].visible_ranges, static_cast<std::int64_t>(seen.size()));
+      std::vector<std::int64_t> keys;
+      for (const KeyRange& range : seen) {
+        for (std::int64_t key = range.begin; key < range.end; ++key) keys.push_back(key);
+      }
+      const auto element_of = [&](const Tensor& tensor) {
+        return [&](std::int64_t j, std::int64_t c) {
+          return tensor.view().load(0, 0, keys[static_cast<std::size_t>(j)], c);
+        };
+      };
+      const Question alone = one_head(
+          p.dtype, {MaskKind::kFull}, 1, visibility.count(i), 6, 3, p.softmax_scale,
+          [&](auto, std::int64_t c) { return asked.inputs.q.view().load(0, 0, i, c); }, element_of(asked.inputs.k),
+          element_of(asked.inputs.v));
+      const ForwardAnswer want = answer(alone);
+      EXPECT_EQ(flat(got.statistics.rows[row]), flat(want.statistics.rows[0])) << i;
+      EXPECT_EQ(got.lse.value[row], want.lse.value[0]) << i;
+      for (std::size_t c = 0; c < 3; ++c) {
+        EXPECT_EQ(got.out.value[row * 3 + c], want.out.value[c]) << i;
+        EXPECT_EQ(got.statistics.p_variance[row * 3 + c], want.statistics.p_variance[c]) << i;
+        EXPECT_EQ(got.statistics.sum_abs_v[row * 3 + c], want.statistics.sum_abs_v[c]) << i;
+      }
+    }
+    EXPECT_GT(rows_with_keys, 4);
+  }
+}
+
+TEST(ForwardOracle, CountsRisesOfAShardOverTheKeysARowSees) {
+  // Keys 3 4 5 9 10 11 12 13 14 are visible, their scores ascend; the stripes hold 4 10 12 14 and 3 5 9 11 13.
+  Question asked = one_head(
+      Dtype::kF32, {MaskKind::kBlockSparse}, 1, 15, 1, 1, 1, [](auto, auto) { return 1.0; },
+      [](std::int64_t j, std::int64_t) { return static_cast<double>(j); }, nothing);
+  Mask& mask = asked.problem.mask;
+  mask.block_q = 1, mask.block_kv = 3, mask.block_share_kept = 0.5;
+  while (block_flags(mask, 1, 15) != std::vector<std::uint8_t>{0, 1, 0, 1, 1}) ++mask.block_seed;
+  EXPECT_EQ(answer(asked).statistics.rows[0].rises, 8);
+  asked.problem.topology = {Schedule::kStriped, 2};
+  EXPECT_EQ(answer(asked).statistics.rows[0].rises, 4);
+  asked.problem.topology = {Schedule::kContiguous, 2};
+  EXPECT_EQ(answer(asked).statistics.rows[0].rises, 5);  // of 9 to 14
 }
 
 TEST(ForwardOracle, KeepsInTailsWhatADoubleCannotHold) {

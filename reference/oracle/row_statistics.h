@@ -23,6 +23,7 @@ struct RowScalars {
   /// Longest chain of next-greater keys in either order, within a shard: the most rises any contiguous split
   /// can see.
   std::int64_t rises_any_split = 0;
+  std::int64_t visible_ranges = 1;  ///< ranges without holes that the visible keys fill; more only under block_sparse
 };
 
 /// Sums are rounded to nearest double; bounds account for it by their rounding-up factor.

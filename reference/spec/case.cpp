@@ -96,7 +96,13 @@ std::uint64_t memory_bytes_needed(const Case& c) {
   const long double answers = count(p.shape_out()) * (10 * 8 + bytes * (1 + 3 * padding)) + count(p.shape_lse()) * 200;
   const auto widened =
       16 * static_cast<long double>(p.seqlen_kv) * static_cast<long double>(p.head_dim_qk + p.head_dim_v + 8);
-  const long double total = inputs * bytes * (1 + 3 * padding) + answers + widened;
+  const Mask& mask = p.mask;
+  const long double flags =
+      mask.kind != MaskKind::kBlockSparse
+          ? 0.0L
+          : (static_cast<long double>(p.seqlen_q) / static_cast<long double>(mask.block_q) + 1) *
+                (static_cast<long double>(p.seqlen_kv) / static_cast<long double>(mask.block_kv) + 1);
+  const long double total = inputs * bytes * (1 + 3 * padding) + answers + widened + 4 * flags;
   const auto limit = static_cast<long double>(std::numeric_limits<std::uint64_t>::max() / 2);
   return static_cast<std::uint64_t>(std::min(total, limit));
 }

@@ -199,8 +199,6 @@ TEST(JudgeableCase, SentencesNameWhatThisVersionDoesNotJudge) {
       {with("fwd", "bwd"), "the direction bwd is not judged"},
       {with("fwd", "bwd_coupled"), "the direction bwd_coupled is not judged"},
       {with("fp32", "fp8_e4m3"), "fp8 storage is not judged"},
-      {with("full", "document(4,4)"), "the document mask is not judged"},
-      {with("full", "block_sparse(2x2,keep0.5:1)"), "the block_sparse mask is not judged"},
       {with("scale0.5", "scale0.5,softcap3"), "softcap is not judged"},
       {with("scale0.5", "scale0.5,sink"), "the attention sink is not judged"},
       {with("scale0.5", "scale0.5,descale(1,2,1)"), "descale (fp8 storage) is not judged"},
@@ -221,6 +219,9 @@ TEST(JudgeableCase, SentencesNameWhatThisVersionDoesNotJudge) {
   for (const char* topology : {"single", "contiguous4", "striped3", "zigzag8"}) {
     EXPECT_EQ(judging_refusal(with("single", topology)), "");
   }
+  for (const char* mask : {"document(4,4)", "document(0+2,3+1)+causal", "block_sparse(2x2,keep0.5:1)"}) {
+    EXPECT_EQ(judging_refusal(with("full", mask)), "");
+  }
 }
 
 TEST(JudgeableCase, MoreMemoryThanThereIsIsRefusedWithBothNumbers) {
@@ -231,6 +232,16 @@ TEST(JudgeableCase, MoreMemoryThanThereIsIsRefusedWithBothNumbers) {
   const std::string said = judging_refusal(line, std::uint64_t{64} << 20);
   EXPECT_NE(said.find(line), std::string::npos) << said;
   EXPECT_NE(said.find("may take 64 MiB"), std::string::npos) << said;
+}
+
+TEST(JudgeableCase, TilesOfABlockMaskCountAsMemory) {
+  const std::string long_row = with("sq4.skv4.dqk8.dv8", "sq1048576.skv1048576.dqk1.dv1");
+  const auto blocks = [&](const char* tile) {
+    std::string line = long_row;
+    return line.replace(line.find("full"), 4, std::string("block_sparse(") + tile + ",keep0.5:1)");
+  };
+  EXPECT_EQ(judging_refusal(blocks("128x128"), std::uint64_t{1} << 40), "");
+  EXPECT_NE(judging_refusal(blocks("1x1"), std::uint64_t{1} << 40), "");
 }
 
 TEST(MemoryEstimate, CoversEverythingThatIsAllocatedAndSaturates) {

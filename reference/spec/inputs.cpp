@@ -46,6 +46,7 @@
 
 #include "reference/spec/error.h"
 #include "reference/spec/real_inputs.h"
+#include "reference/spec/visibility.h"
 
 namespace ringproof {
 namespace {
@@ -88,7 +89,7 @@ void fill(const Tensor& tensor, bool broadcast_heads, const Element& element) {
 // columns; columns beyond are 0 (-0 in q where a < 0). code(j)_c = +1 or -1 by bit (c mod bits) of j.
 //
 // q carries the code of the target key t(s), drawn by bits(3) of tensor q at index (b heads_q + h) seqlen_q + s
-// among the keys that row s sees (a row that sees none takes where its range would begin), times the power of two
+// among the keys that row s sees, in order (a row that sees none takes key 0), times the power of two
 // m = 2^ceil(log2(40 / (2 rep abs(a)))), with a's sign. The target then scores at least 40 above every other
 // key, and exp(-40) < 2^-57 is lost beside 1 in every accumulator judged by value. v = 1 + bits(3) mod 61, an
 // integer every 16-bit format holds.
@@ -114,15 +115,28 @@ double code_sign(const ExactCode& code, std::int64_t key, std::int64_t column) {
   return (key >> (column % code.bits)) & 1 ? -1 : 1;
 }
 
+// One of the keys of some ranges; 0 if there is none.
+std::int64_t drawn_key(const std::vector<KeyRange>& ranges, std::uint64_t draw) {
+  std::int64_t count = 0;
+  for (const KeyRange& range : ranges) count += range.count();
+  if (count == 0) return 0;
+  auto place = static_cast<std::int64_t>(draw % static_cast<std::uint64_t>(count));
+  for (const KeyRange& range : ranges) {
+    if (place < range.count()) return range.begin + place;
+    place -= range.count();
+  }
+  return 0;
+}
+
 void fill_exact(const Inputs& inputs, const Problem& problem, const InputRecipe& recipe, bool broadcast) {
   const ExactCode code = exact_code(problem);
-  const Band band = band_of(problem.mask, problem.seqlen_q, problem.seqlen_kv);
+  const Visibility visibility(problem);
+  std::vector<std::vector<KeyRange>> seen;  // by row
+  for (std::int64_t row = 0; row < problem.seqlen_q; ++row) seen.push_back(visibility.ranges(row));
   fill(inputs.q, false, [&](const Index& at) {
-    const KeyRange seen = visible_keys(band, at.row, problem.seqlen_kv);
     const std::int64_t row_index = (at.batch * problem.heads_q + at.head) * problem.seqlen_q + at.row;
     const std::uint64_t draw = hashed_bits(recipe.seed, TensorRole::kQ, row_index, 3);
-    const auto count = static_cast<std::uint64_t>(std::max<std::int64_t>(seen.count(), 1));
-    return code.magnitude * code_sign(code, seen.begin + static_cast<std::int64_t>(draw % count), at.column);
+    return code.magnitude * code_sign(code, drawn_key(seen[static_cast<std::size_t>(at.row)], draw), at.column);
   });
   fill(inputs.k, broadcast, [&](const Index& at) { return code_sign(code, at.row, at.column); });
   fill(inputs.v, broadcast, [&](const Index& at) {

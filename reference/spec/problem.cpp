@@ -101,8 +101,6 @@ void require_built(const Problem& problem) {
     throw InputError(what + " is not judged by this version yet; leave it out");
   };
   if (problem.dtype == Dtype::kF8E4m3 || problem.dtype == Dtype::kF8E5m2) refuse("fp8 storage");
-  if (problem.mask.kind == MaskKind::kDocument) refuse("the document mask");
-  if (problem.mask.kind == MaskKind::kBlockSparse) refuse("the block_sparse mask");
   if (problem.softcap != 0) refuse("softcap");
   if (problem.has_sink) refuse("the attention sink");
   if (problem.descale_q != 1 || problem.descale_k != 1 || problem.descale_v != 1) refuse("descale (fp8 storage)");

@@ -24,8 +24,11 @@ struct Problem {
   double softmax_scale;
   double softcap = 0;     ///< 0 none
   bool has_sink = false;  ///< a logit per query head takes part in every row's denominator
-  const std::uint8_t* block_mask =
-      nullptr;                  ///< kBlockSparse: row-major flags, 1 visible, set by the caller of a candidate
+  /// kDocument: where each document begins (as many as it has lengths, and one past the last); kBlockSparse:
+  /// row-major flags per tile, 1 visible. Set by the caller of a candidate, who keeps them (MaskTables).
+  const std::int64_t* cu_seqlens_q = nullptr;
+  const std::int64_t* cu_seqlens_kv = nullptr;
+  const std::uint8_t* block_mask = nullptr;
   const float* sink = nullptr;  ///< heads_q logits, set by the caller of a candidate when has_sink
   double descale_q = 1, descale_k = 1, descale_v = 1;  ///< 1 except for fp8 storage
   Topology topology{Schedule::kSingle};
@@ -52,7 +55,7 @@ Dtype dtype_of_lse(Dtype storage);
 void validate(const Problem& problem);
 
 /// Throws InputError with one sentence when the problem is well-formed but asks for what this version does
-/// not judge yet (documents, block_sparse, softcap, sink, fp8 storage).
+/// not judge yet (softcap, sink, fp8 storage).
 void require_built(const Problem& problem);
 
 }  // namespace ringproof

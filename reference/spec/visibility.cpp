@@ -45,6 +45,20 @@ std::vector<std::uint8_t> block_flags(const Mask& mask, std::int64_t seqlen_q, s
   return flags;
 }
 
+void MaskTables::hand_to(Problem& problem) {
+  const Mask& mask = problem.mask;
+  const bool has_documents = mask.kind == MaskKind::kDocument, has_blocks = mask.kind == MaskKind::kBlockSparse;
+  const auto fill = [](auto& table, const auto& from) { table.assign(from.begin(), from.end()); };
+  if (has_documents) {
+    fill(cu_seqlens_q, cumulative_lengths(mask.document_lengths_q));
+    fill(cu_seqlens_kv, cumulative_lengths(mask.document_lengths_kv));
+  }
+  if (has_blocks) fill(block_mask, block_flags(mask, problem.seqlen_q, problem.seqlen_kv));
+  problem.cu_seqlens_q = has_documents ? cu_seqlens_q.data() : nullptr;
+  problem.cu_seqlens_kv = has_documents ? cu_seqlens_kv.data() : nullptr;
+  problem.block_mask = has_blocks ? block_mask.data() : nullptr;
+}
+
 Visibility::Visibility(const Problem& problem)
     : kind_(problem.mask.kind),
       document_causal_(problem.mask.document_causal),

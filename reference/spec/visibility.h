@@ -40,6 +40,16 @@ class Visibility {
   std::vector<std::uint8_t> any_row_sees_tile_of_keys_;  // [tiles of keys]
 };
 
+/// What a candidate is handed of documents and blocks besides the mask: the arrays rp_problem points to. Filling again
+/// keeps the memory, so that other documents come to the same address.
+struct MaskTables {
+  std::vector<std::int64_t> cu_seqlens_q, cu_seqlens_kv;
+  std::vector<std::uint8_t> block_mask;
+
+  /// Writes what the problem's mask needs, and lets its pointers show it; the others become null.
+  void hand_to(Problem& problem);
+};
+
 /// The cumulative lengths of documents as kernels take them: count + 1 numbers, the first 0.
 std::vector<std::int64_t> cumulative_lengths(const std::vector<std::int64_t>& lengths);
 

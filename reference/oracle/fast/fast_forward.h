@@ -9,8 +9,8 @@ namespace ringproof {
 /// judges it, and judge/bound_fast_oracle.h states how far its O and lse may lie from the exact answer.
 ///
 /// q, k, v in storage dtype, any strides, host memory. Requires what attention_forward requires. Bits do not depend
-/// on `threads`; they may differ between instruction sets. fp64 storage and inputs with an infinity or a NaN go to
-/// attention_forward.
+/// on `threads`; they may differ between instruction sets. fp64 storage, documents, block_sparse and inputs with an
+/// infinity or a NaN go to attention_forward.
 ///
 /// Statistics of fp32, fp16 and bf16 storage are upper bounds of the exact ones rather than rounded values of them:
 ///   - sums with positive terms and maxima are raised by raise_of_row() and by what single precision may lose below its

@@ -361,10 +361,15 @@ TEST(FastForwardOracle, LeavesEmptyRowsAtZeroAndMinusInfinity) {
   }
 }
 
-TEST(FastForwardOracle, HandsDoublesAndWhatIsNotFiniteToThePlainOne) {
+TEST(FastForwardOracle, HandsDoublesMasksThatAreNoBandAndWhatIsNotFiniteToThePlainOne) {
   const std::string rest = "/b1.hq1.hkv1.sq4.skv5.dqk4.dv3/causal_top_left/scale0.5/gauss:4/bhsd/single";
   const Question wide = question("fwd/fp64" + rest);
   expect_same_bits(fast(wide), plain(wide));
+  for (const char* mask : {"document(2+0+2,1+1+3)+causal", "block_sparse(2x1,keep0.5:1)"}) {
+    const Question no_band =
+        question(std::string("fwd/fp32/b1.hq1.hkv1.sq4.skv5.dqk4.dv3/") + mask + "/scale0.5/gauss:4/bhsd/single");
+    expect_same_bits(fast(no_band), plain(no_band));
+  }
   for (const int tensor : {0, 1, 2}) {
     Question asked = question("fwd/fp32" + rest);
     const Tensor& damaged = tensor == 0 ? asked.inputs.q : tensor == 1 ? asked.inputs.k : asked.inputs.v;
