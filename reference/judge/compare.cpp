@@ -7,34 +7,17 @@
 #include <cmath>
 #include <limits>
 
+#include "reference/judge/bound_probabilistic.h"
+#include "reference/judge/independent.h"
+
 namespace ringproof {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// The least magnitude that rounds to infinity: the largest finite number and half its ulp.
-double overflow_begins_at(Dtype format) {
-  const double largest = format_facts(format).finite_max;
-  return largest + half_ulp(format, largest);
-}
-
-double error_of(Dtype format, double want, double tail, double got, double bound) {
-  if (want == got && tail == 0) return 0;
-  const bool may_overflow = std::isinf(got) && std::signbit(got) == std::signbit(want) && std::isfinite(want) &&
-                            overflow_begins_at(format) <= std::fabs(want) + bound;
-  if (may_overflow) return 0;
-  return std::fabs((got - want) - tail);
-}
-
 std::array<std::int64_t, 4> index_of(const Shape& shape, std::int64_t linear) {
   return {linear / (shape[1] * shape[2] * shape[3]), linear / (shape[2] * shape[3]) % shape[1],
           linear / shape[3] % shape[2], linear % shape[3]};
-}
-
-// A bound beyond every visible value promises nothing, unless it is only the rounding of numbers near zero.
-bool promises_something(double bound, double largest_value, Dtype format) {
-  const double least_normal = std::ldexp(1.0, format_facts(format).exponent_min);
-  return std::max(largest_value, least_normal) >= bound;
 }
 
 // A row that sees nothing, of a candidate that does not claim what stands there.
@@ -68,16 +51,30 @@ TensorEvidence compare_tensor(const std::string& name, const Reference& referenc
   return facts;
 }
 
-TensorEvidence compare_out(const Reference& reference, const Bounds& bounds, const Got& got) {
+// Elements that `deterministic` promises nothing of are not judged, whatever `bounds`.
+std::vector<TensorEvidence> compare_tensors(const Reference& reference, const Bounds& bounds,
+                                            const Bounds& deterministic, const Got& got) {
   const std::vector<double>& largest = reference.want.statistics.max_abs_v;
-  return compare_tensor("out", reference, reference.want.out, bounds.out, got, got.out, [&](std::size_t at) {
-    return promises_something(bounds.out[at], largest[at], got.out.dtype());
-  });
+  const Dtype out = got.out.dtype();
+  std::vector<TensorEvidence> tensors{
+      compare_tensor("out", reference, reference.want.out, bounds.out, got, got.out,
+                     [&](std::size_t at) { return promises_something(deterministic.out[at], largest[at], out); })};
+  if (!got.has_lse) return tensors;
+  tensors.push_back(compare_tensor("lse", reference, reference.want.lse, bounds.lse, got, got.lse,
+                                   [&](std::size_t at) { return std::isfinite(deterministic.lse[at]); }));
+  return tensors;
 }
 
-TensorEvidence compare_lse(const Reference& reference, const Bounds& bounds, const Got& got) {
-  return compare_tensor("lse", reference, reference.want.lse, bounds.lse, got, got.lse,
-                        [&](std::size_t at) { return std::isfinite(bounds.lse[at]); });
+// Where the roundings are no independent draws, what exceeds the probabilistic bound may be right.
+void warn(Evidence& evidence) {
+  if (evidence.is_independent) return;
+  for (const TensorEvidence& tensor : evidence.probabilistic) {
+    if (tensor.count_outside == 0) continue;
+    evidence.warnings.push_back(std::to_string(tensor.count_outside) + " of " + std::to_string(tensor.count) +
+                                " elements of " + tensor.name +
+                                " exceed their probabilistic bound, which need not hold on this Case: its roundings "
+                                "are no independent draws");
+  }
 }
 
 // Rows whose answer is one key's value, exactly.
@@ -107,7 +104,7 @@ TensorEvidence compare_by_value(const Reference& reference, const Arithmetic& ar
 
 void judge_element(TensorEvidence& facts, Dtype format, const std::array<std::int64_t, 4>& index, double want,
                    double tail, double got, double bound) {
-  const double error = error_of(format, want, tail, got, bound);
+  const double error = std::fabs(residual(format, want, tail, got, bound));
   const bool inside = error <= bound;
   const double ratio = error <= 0 ? 0 : error / bound;
   const double used = std::isnan(ratio) ? kInfinity : ratio;
@@ -137,8 +134,8 @@ bool returns_single_key_by_value(const Problem& problem, const Arithmetic& a, co
   return relative < limit;
 }
 
-Evidence compare(const std::string& candidate, const Reference& reference, const Arithmetic& arithmetic,
-                 const Got& got) {
+Evidence compare(const std::string& candidate, const Reference& reference, const Arithmetic& arithmetic, const Got& got,
+                 std::int64_t tensors_in_run) {
   const Problem& problem = reference.c.problem;
   Evidence evidence{candidate,
                     to_string(reference.c),
@@ -155,9 +152,15 @@ Evidence compare(const std::string& candidate, const Reference& reference, const
   evidence.rows = reference.rows_judged();
   if (got.status != CallStatus::kReturned) return evidence;
   const Bounds bounds = bound_forward(reference.c, arithmetic, reference.want);
-  evidence.tensors.push_back(compare_out(reference, bounds, got));
-  if (got.has_lse) evidence.tensors.push_back(compare_lse(reference, bounds, got));
+  evidence.tensors = compare_tensors(reference, bounds, bounds, got);
   evidence.by_value = compare_by_value(reference, arithmetic, got);
+  const Bounds probabilistic = bound_probabilistic(reference.c, arithmetic, reference.want, bounds, tensors_in_run);
+  evidence.probabilistic = compare_tensors(reference, probabilistic, bounds, got);
+  evidence.is_independent = is_independent(reference.c, arithmetic);
+  const std::vector<std::size_t> rows = rows_drawn_apart(reference, bounds);
+  evidence.noise = noise_of(reference, arithmetic, got.out, bounds, rows, evidence.is_independent);
+  evidence.bias = bias_of(reference, arithmetic, got.out, bounds, rows, evidence.is_independent);
+  warn(evidence);
   return evidence;
 }
 

@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "reference/judge/bias.h"
 #include "reference/judge/bound_forward.h"
+#include "reference/judge/noise.h"
 #include "reference/judge/run.h"
 
 namespace ringproof {
@@ -43,13 +45,19 @@ struct Evidence {
   std::vector<std::string> properties_unasked{};  ///< one sentence for each whose calls did not return
   std::vector<std::string> warnings{};            ///< what a reader should know; never changes an outcome
   RowsJudged rows{};                              ///< how many of the Case's rows all this speaks of
-  std::string attribution{};                      ///< where the residual concentrates, a phrase; "" if nowhere
+  /// Check 3: out and lse again, against the probabilistic bound; rejects only where `is_independent`.
+  std::vector<TensorEvidence> probabilistic{};
+  bool is_independent = false;  ///< the Case's roundings are independent draws (independent.h)
+  NoiseEvidence noise{};        ///< check 4
+  BiasEvidence bias{};          ///< check 5
+  std::string attribution{};    ///< where the residual concentrates, a phrase; "" if nowhere
 };
 
 /// Holds what came back against the reference, element by element, under the bound of the declared
-/// `arithmetic` (resolved). Pure: the same arguments give the same facts.
-Evidence compare(const std::string& candidate, const Reference& reference, const Arithmetic& arithmetic,
-                 const Got& got);
+/// `arithmetic` (resolved). Pure: the same arguments give the same facts. `tensors_in_run` counts the tensors of the
+/// whole run this comparison is part of (a call returns two): the more, the wider the probabilistic bound.
+Evidence compare(const std::string& candidate, const Reference& reference, const Arithmetic& arithmetic, const Got& got,
+                 std::int64_t tensors_in_run = 2);
 
 /// One element into the facts. `want` + `tail` is the exact answer as the oracle has it. Infinity of the
 /// right sign is right where abs(want) + bound reaches what rounds to infinity in `format`; equality comes

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <set>
 
@@ -16,21 +17,34 @@ std::string index_text(const std::array<std::int64_t, 4>& index) {
          std::to_string(index[2]) + ", column " + std::to_string(index[3]) + ")";
 }
 
-// Three digits: want and got are exact, what is derived from them need not be.
-std::string rounded(double value) {
+// Few digits: want and got are exact, what is derived from them need not be.
+std::string rounded(double value, int digits = 3) {
   std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.3g", value);
+  std::snprintf(text.data(), text.size(), "%.*g", digits, value);
   return text.data();
 }
 
-std::string outside_sentence(const TensorEvidence& t) {
+std::string outside_sentence(const TensorEvidence& t, const std::string& bound = "bound") {
   return std::to_string(t.count_outside) + " of " + std::to_string(t.count) + " elements of " + t.name +
-         " lie outside their bound; the worst " + index_text(t.worst_index) + ": want " + shortest(t.want) + ", got " +
-         shortest(t.got) + ", error " + rounded(t.error) + ", bound " + rounded(t.bound) + ", bound used " +
+         " lie outside their " + bound + "; the worst " + index_text(t.worst_index) + ": want " + shortest(t.want) +
+         ", got " + shortest(t.got) + ", error " + rounded(t.error) + ", bound " + rounded(t.bound) + ", bound used " +
          rounded(t.bound_used);
 }
 
 bool all_inside(const TensorEvidence& t) { return t.count_outside == 0; }
+
+std::string noise_sentence(const NoiseSums& sums, const std::string& where) {
+  return "the noise figure of out is " + rounded(noise_figure(sums)) + " over " + std::to_string(sums.rows) + " rows" +
+         where + ", beyond 1.05 by more than four standard errors";
+}
+
+// "out is 0.27 % too small over 560 rows: bias -0.0027 with standard error 2.1e-05, at most 2.7e-06 allowed".
+std::string bias_sentence(const BiasSums& sums, double limit) {
+  const double beta = bias(sums);
+  return "out is " + rounded(100 * std::fabs(beta), 2) + " % too " + (beta < 0 ? "small" : "large") + " over " +
+         std::to_string(sums.rows) + " rows: bias " + rounded(beta, 2) + " with standard error " +
+         rounded(bias_error(sums), 2) + ", beyond " + rounded(limit, 2) + " by more than five of them";
+}
 
 bool enough_judged(const TensorEvidence& t) {
   return static_cast<double>(t.count_not_judged) <= kShareNotJudgedMax * static_cast<double>(t.count);
@@ -48,6 +62,17 @@ struct Rejection {
   std::string check, sentence;
 };
 
+// Per head where a head has rows enough, and over all heads; one sentence, of the head that says where.
+template <class Reject>
+void reject_noise(const NoiseEvidence& noise, const Reject& reject) {
+  const bool head_accepted = noise_is_accepted(noise.worst_head);
+  if (!noise.is_judged || (head_accepted && noise_is_accepted(noise.all_heads))) return;
+  const std::string where =
+      " of batch " + std::to_string(noise.worst_index[0]) + ", head " + std::to_string(noise.worst_index[1]);
+  reject("noise figure of out",
+         head_accepted ? noise_sentence(noise.all_heads, " of all heads") : noise_sentence(noise.worst_head, where));
+}
+
 // In the order of judgement.md; a check that rejects appears once.
 std::vector<Rejection> rejections_of(const Evidence& evidence) {
   std::vector<Rejection> all;
@@ -60,6 +85,14 @@ std::vector<Rejection> rejections_of(const Evidence& evidence) {
   if (!all_inside(evidence.by_value)) reject(evidence.by_value.name, outside_sentence(evidence.by_value));
   for (const TensorEvidence& tensor : evidence.tensors) {
     if (!all_inside(tensor)) reject("bound of " + tensor.name, outside_sentence(tensor));
+  }
+  for (const TensorEvidence& tensor : evidence.probabilistic) {
+    if (!evidence.is_independent || all_inside(tensor)) continue;
+    reject("probabilistic bound of " + tensor.name, outside_sentence(tensor, "probabilistic bound"));
+  }
+  reject_noise(evidence.noise, reject);
+  if (evidence.bias.is_judged && !bias_is_accepted(evidence.bias.sums, evidence.bias.limit)) {
+    reject("bias of out", bias_sentence(evidence.bias.sums, evidence.bias.limit));
   }
   reject_faults("determinism", evidence.determinism_faults);
   reject_faults("property", evidence.property_faults);
@@ -97,6 +130,31 @@ const char* to_string(Outcome outcome) {
   static constexpr std::array kNames{"accepted", "unsupported", "inconclusive", "rejected"};
   return kNames.at(static_cast<std::size_t>(outcome));
 }
+
+namespace {
+
+// Rows of all Cases where a check is judged, in one statistic; it rejects what no single Case has rows enough to show.
+void decide_pooled(std::span<const Evidence> evidence, Verdict& verdict) {
+  for (const Evidence& one : evidence) {
+    if (one.noise.is_judged) verdict.noise.add(one.noise.all_heads);
+    if (!one.bias.is_judged) continue;
+    verdict.bias.add(one.bias.sums);
+    verdict.bias_limit = std::max(verdict.bias_limit, one.bias.limit);
+  }
+  std::vector<std::string> sentences;
+  if (!noise_is_accepted(verdict.noise)) {
+    verdict.failing_checks.emplace_back("pooled noise figure of out");
+    sentences.push_back(noise_sentence(verdict.noise, " of all Cases"));
+  }
+  if (!bias_is_accepted(verdict.bias, verdict.bias_limit)) {
+    verdict.failing_checks.emplace_back("pooled bias of out");
+    sentences.push_back("over all Cases " + bias_sentence(verdict.bias, verdict.bias_limit));
+  }
+  verdict.reason = joined(sentences, "; ");
+  if (!sentences.empty()) verdict.outcome = Outcome::kRejected;
+}
+
+}  // namespace
 
 CaseVerdict verify_case(const Evidence& evidence) {
   const auto decide = [&](Outcome outcome, const std::string& reason) {
@@ -165,6 +223,7 @@ Verdict verify(std::span<const Evidence> evidence, const std::string& contract) 
   if (count_properties > 0) {
     verdict.facts.push_back({"properties held", static_cast<double>(count_properties), "1", "properties asked of it"});
   }
+  decide_pooled(evidence, verdict);
   const bool judged = verdict.count_elements + verdict.count_inconclusive + verdict.count_rejected > 0;
   if (!judged) verdict.outcome = Outcome::kInconclusive;
   return verdict;

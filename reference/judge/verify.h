@@ -46,8 +46,15 @@ struct Verdict {
   std::int64_t count_elements = 0;     ///< elements of out and lse that were held to a bound
   double bound_used = 0;               ///< the largest over all Cases; a NaN counts as +inf
   double time_ms = 0;                  ///< of the candidate's calls
-  std::vector<CaseVerdict> cases;
-  std::vector<Fact> facts;
+  /// Checks 4 and 5 over all Cases where they are judged, each limit the largest of its Cases'.
+  NoiseSums noise{};
+  BiasSums bias{};
+  double bias_limit = 0;
+  /// Pooled checks that reject, by name ("pooled noise figure of out", "pooled bias of out"), and why, in one sentence.
+  std::vector<std::string> failing_checks{};
+  std::string reason{};
+  std::vector<CaseVerdict> cases{};
+  std::vector<Fact> facts{};
 };
 
 /// Share of elements that may go unjudged before a tensor's verdict is inconclusive (judgement.md).
@@ -58,13 +65,15 @@ inline constexpr double kShareNotJudgedMax = 0.01;
 CaseVerdict verify_case(const Evidence& evidence);
 
 /// Every check that rejects this evidence, by its fixed name, in the order of judgement.md: "structure",
-/// "out by value", "bound of out", "bound of lse", "determinism", "property". Empty where nothing came back.
+/// "out by value", "bound of out", "bound of lse", "probabilistic bound of out", "probabilistic bound of lse",
+/// "noise figure of out", "bias of out", "determinism", "property". Empty where nothing came back.
 std::vector<std::string> failing_checks(const Evidence& evidence);
 
 /// The first of failing_checks; "" for none.
 std::string failing_check(const Evidence& evidence);
 
-/// Decides over many: the worst outcome, counts, scope. Requires evidence of one candidate.
+/// Decides over many: the worst outcome, counts, scope, and the checks that pool rows over Cases. Requires evidence of
+/// one candidate.
 Verdict verify(std::span<const Evidence> evidence, const std::string& contract);
 
 /// The contract a description is judged under: "reference contract" when no field of its Arithmetic is looser

@@ -74,6 +74,16 @@ TEST(FailingChecks, AreAllThatRejectInTheOrderOfTheDesign) {
   add("property");
   one.determinism_faults.emplace_back("the second call differs");
   add("determinism");
+  one.bias = {true, {200, -54, 20000, 20, -5000, 2100000}, 1e-4};
+  add("bias of out");
+  one.noise = {true, {400, 800, 1600}};
+  add("noise figure of out");
+  one.is_independent = true;
+  one.probabilistic = {tensor("out"), tensor("lse")};
+  one.probabilistic[1].count_outside = 1;
+  add("probabilistic bound of lse");
+  one.probabilistic[0].count_outside = 1;
+  add("probabilistic bound of out");
   one.tensors[1].count_outside = 1;
   add("bound of lse");
   one.tensors[0].count_outside = 1;
@@ -93,6 +103,44 @@ TEST(CaseVerdict, SaysWhyEveryCheckRejects) {
   one.determinism_faults = {"the second call differs"};
   expect_verdict(one, Outcome::kRejected,
                  "the second call differs; a row leaves the values it sees; a constant is not returned");
+}
+
+TEST(CaseVerdict, IsNotChangedByStatisticsThatAreOnlyShown) {
+  Evidence one = evidence();
+  one.probabilistic = {tensor("out"), tensor("lse")};
+  one.probabilistic[0].count_outside = 1;
+  one.noise = {false, {400, 800, 1600}};
+  one.bias = {false, {200, -54, 20000, 20, -5000, 2100000}, 1e-4};
+  expect_verdict(one, Outcome::kAccepted, "");
+  EXPECT_EQ(verify(std::vector{one, one}, "").reason, "");
+  EXPECT_EQ(verify(std::vector{one, one}, "").noise.rows, 0);
+}
+
+TEST(CaseVerdict, SaysHowStatisticsReject) {
+  Evidence one = evidence();
+  one.noise = {true, {400, 800, 1600}};
+  expect_verdict(
+      one, Outcome::kRejected,
+      "the noise figure of out is 1.41 over 400 rows of all heads, beyond 1.05 by more than four standard errors");
+  one.noise = {};
+  one.bias = {true, {200, -54, 20000, 20, -5000, 2100000}, 1e-4};
+  expect_verdict(one, Outcome::kRejected,
+                 "out is 0.27 % too small over 200 rows: bias -0.0027 with standard error 0.00014, beyond 0.0001 by "
+                 "more than five of them");
+}
+
+TEST(Verdict, PoolsRowsOfCasesThatAreTooShortAlone) {
+  Evidence one = evidence();
+  one.noise = {true, {150, 300, 600}};
+  one.bias = {true, {100, -27, 10000, 10, -2500, 1050000}, 1e-4};
+  EXPECT_EQ(verify_case(one).outcome, Outcome::kAccepted);
+  const Verdict verdict = verify(std::vector{one, one}, "");
+  EXPECT_EQ(verdict.outcome, Outcome::kRejected);
+  EXPECT_EQ(verdict.failing_checks, (std::vector<std::string>{"pooled noise figure of out", "pooled bias of out"}));
+  EXPECT_EQ(verdict.reason.rfind("the noise figure of out is 1.41 over 300 rows of all Cases", 0), 0u)
+      << verdict.reason;
+  EXPECT_EQ(verdict.count_rejected, 0);
+  EXPECT_EQ(verify(std::vector{one}, "").outcome, Outcome::kAccepted);
 }
 
 TEST(CaseVerdict, IsNotChangedByWarningsAndAttribution) {

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "reference/judge/residual.h"
+
+namespace ringproof {
+
+/// Sums over rows of m_r, the mean over a row's columns of (error / sigma)^2.
+struct NoiseSums {
+  std::int64_t rows = 0;
+  double sum = 0, sum_of_squares = 0;
+  void add(double m);
+  void add(const NoiseSums& other);
+};
+
+/// sqrt(mean of m): 1 where errors are as large as a correct kernel's; NaN without rows.
+double noise_figure(const NoiseSums& sums);
+
+/// Rows a statistic needs to be judged (judgement.md).
+inline constexpr std::int64_t kRowsMin = 200;
+
+/// Check 4: mean(m) - 4 sd(m) / sqrt(R) <= 1.05^2, or fewer than kRowsMin rows.
+bool noise_is_accepted(const NoiseSums& sums);
+
+/// The noise of O over the rows whose roundings sigma knows (noise.cpp).
+struct NoiseEvidence {
+  bool is_judged = false;  ///< else shown only: roundings not independent, storage as wide as the accumulators, ...
+  NoiseSums all_heads;
+  NoiseSums
+      worst_head;  ///< of the heads with kRowsMin rows, one that is not accepted or has the largest mean; else empty
+  std::array<std::int64_t, 2> worst_index{};  ///< its batch and head
+};
+
+/// Facts for check 4. `rows` is rows_drawn_apart; `independent` says whether the roundings are (independent.h).
+NoiseEvidence noise_of(const Reference& reference, const Arithmetic& arithmetic, const Tensor& out,
+                       const Bounds& bounds, const std::vector<std::size_t>& rows, bool independent);
+
+}  // namespace ringproof
