@@ -50,7 +50,6 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kFlush = 0x1p-126;  // inputs and outputs below may be flushed by fp32 arithmetic on GPUs
 
 double unit(Dtype dtype) { return format_facts(dtype).unit_roundoff; }
-bool is_narrower(Dtype one, Dtype other) { return format_facts(one).precision < format_facts(other).precision; }
 bool may_flush(const Arithmetic& a) { return a.accumulator_dtype != Dtype::kF64; }
 // What one operation may lose where its result is subnormal: all of it.
 double lost(const Arithmetic& a) { return std::ldexp(1.0, format_facts(a.accumulator_dtype).exponent_min); }

@@ -8,6 +8,7 @@
 #include <exception>
 #include <optional>
 
+#include "reference/judge/yardstick.h"
 #include "reference/spec/error.h"
 #include "reference/spec/visibility.h"
 
@@ -216,9 +217,10 @@ Got run(const Candidate& candidate, const Reference& reference, Buffers& buffers
     fail(got, CallStatus::kUnsupported, unsupported);
     return got;
   }
-  const std::vector<std::string> loose = beyond_yardstick(description.arithmetic, problem.dtype, problem.seqlen_kv);
+  const auto loose = fields_beyond_yardstick(description.arithmetic, problem.dtype, problem.seqlen_kv);
   if (!loose.empty()) {
-    fail(got, CallStatus::kFailed, "its declaration is too loose for this version to judge by (" + loose.front() + ")");
+    fail(got, CallStatus::kFailed,
+         "its declaration is too loose for this version to judge by (" + loose.front().name + ")");
     return got;
   }
   got.empty_rows_defined = description.has(kEmptyRowsDefined);

@@ -24,6 +24,29 @@ ForwardAnswer empty_answer(const Problem& problem, const std::vector<std::int64_
   return answer;
 }
 
+ForwardAnswer taken_rows(const ForwardAnswer& answer, const Problem& problem,
+                         const std::vector<std::int64_t>& indices) {
+  if (indices.size() == answer.row_count()) return answer;
+  const auto take = [&](const auto& values, std::size_t width) {
+    auto taken = values;
+    taken.clear();
+    for (const std::int64_t index : indices) {
+      const auto from = values.begin() + index * static_cast<std::int64_t>(width);
+      if (!values.empty()) taken.insert(taken.end(), from, from + static_cast<std::int64_t>(width));
+    }
+    return taken;
+  };
+  const auto columns = static_cast<std::size_t>(problem.head_dim_v);
+  const RowStatistics& s = answer.statistics;
+  ForwardAnswer part{{take(answer.out.value, columns), take(answer.out.tail, columns)},
+                     {take(answer.lse.value, 1), take(answer.lse.tail, 1)},
+                     {take(s.rows, 1), take(s.p_abs_v, columns), take(s.p_variance, columns), take(s.p2_v2, columns),
+                      take(s.p2_v, columns), take(s.sum_abs_v, columns), take(s.max_abs_v, columns)},
+                     answer.unit_roundoff};
+  for (const std::int64_t index : indices) part.rows.push_back(answer.row_at(static_cast<std::size_t>(index)));
+  return part;
+}
+
 std::pair<std::int64_t, std::int64_t> rows_between(const ForwardAnswer& answer, std::int64_t begin, std::int64_t end) {
   if (answer.rows.empty()) return {begin, end};
   const auto at = [&](std::int64_t row) {

@@ -33,6 +33,9 @@ struct ForwardAnswer {
 /// An answer of zeros with room for `rows` (empty: all rows); `is_wide` gives it tails.
 ForwardAnswer empty_answer(const Problem& problem, const std::vector<std::int64_t>& rows, bool is_wide);
 
+/// The rows of `answer` at `indices` (ascending) alone.
+ForwardAnswer taken_rows(const ForwardAnswer& answer, const Problem& problem, const std::vector<std::int64_t>& indices);
+
 /// Which rows [first, last) of `answer` lie in rows [begin, end) of its Problem.
 std::pair<std::int64_t, std::int64_t> rows_between(const ForwardAnswer& answer, std::int64_t begin, std::int64_t end);
 

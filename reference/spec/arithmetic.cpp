@@ -23,8 +23,6 @@ Dtype default_p(Dtype storage) {
   }
 }
 
-bool is_narrower(Dtype one, Dtype other) { return format_facts(one).precision < format_facts(other).precision; }
-
 void fill(Dtype& field, Dtype value) {
   if (field == Dtype::kDefault) field = value;
 }
@@ -68,30 +66,6 @@ std::vector<std::string> looser_than_default(const Arithmetic& declared, Dtype s
   if (got.exp_error_relative > wide.exp_error_relative) looser.push_back("exp " + shortest(got.exp_error_relative));
   if (got.tanh_error_relative > wide.tanh_error_relative) looser.push_back("tanh " + shortest(got.tanh_error_relative));
   return looser;
-}
-
-std::vector<std::string> beyond_yardstick(const Arithmetic& declared, Dtype storage, std::int64_t keys) {
-  const Arithmetic got = resolve(declared, storage), wide = resolve({}, storage);
-  constexpr double kExpErrorMax = 0x1p-13, kTanhErrorMax = 0x1p-10;
-  // One merge may cost 64 u = 2^-18 (R1): 32 of them as much as the exponential may, at any length.
-  constexpr std::int64_t kKeysPerMerge = 64, kMergesFree = 32;
-  std::vector<std::string> beyond;
-  for (const auto& [one, least, name] :
-       {std::tuple{got.operand_dtype, storage, "operands "}, std::tuple{got.score_dtype, storage, "scores "},
-        std::tuple{got.p_dtype, wide.p_dtype, "P "},
-        std::tuple{got.accumulator_dtype, wide.accumulator_dtype, "accumulators "},
-        std::tuple{got.partial_dtype, storage, "partials "}}) {
-    if (is_narrower(one, least)) beyond.push_back(name + std::string(to_string(one)));
-  }
-  if (got.exp_error_relative > kExpErrorMax) beyond.push_back("exp " + shortest(got.exp_error_relative));
-  if (got.tanh_error_relative > kTanhErrorMax) beyond.push_back("tanh " + shortest(got.tanh_error_relative));
-  if (got.merges > keys / kKeysPerMerge + kMergesFree) beyond.push_back(std::to_string(got.merges) + " merges");
-  if (got.p_scale < wide.p_scale) beyond.push_back("P scaled by " + shortest(got.p_scale));
-  const int bits_least = format_facts(wide.accumulator_dtype).precision - 1;
-  if (got.mma_block > 0 && got.accumulator_fraction_bits < bits_least) {
-    beyond.push_back("accumulators truncated to " + std::to_string(got.accumulator_fraction_bits) + " bits");
-  }
-  return beyond;
 }
 
 void validate(const Arithmetic& declared, Dtype storage) {

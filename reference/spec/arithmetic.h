@@ -46,12 +46,6 @@ Arithmetic resolve(const Arithmetic& declared, Dtype storage);
 /// "exp 8.8e-05"); empty: the reference contract.
 std::vector<std::string> looser_than_default(const Arithmetic& declared, Dtype storage);
 
-/// The fields of `declared` that go beyond the yardstick of the design for rows of at most `keys` keys, in words.
-/// What is that loose could hide a fault; this version does not measure what it hides, so it judges nothing by it. The
-/// yardstick: formats no narrower than the storage (P: than its default), default accumulators, exp within 2^-13, tanh
-/// within 2^-10, one merge per 64 keys and 32 more.
-std::vector<std::string> beyond_yardstick(const Arithmetic& declared, Dtype storage, std::int64_t keys);
-
 /// Throws InputError naming field and mend where a declaration makes no sense or is not judged yet.
 void validate(const Arithmetic& declared, Dtype storage);
 

@@ -132,30 +132,5 @@ TEST(Arithmetic, WhatMakesNoSenseIsRefused) {
   }
 }
 
-TEST(Yardstick, IsPassedByEveryFieldThatIsTooLooseAndByNoDefault) {
-  const auto beyond = [](Dtype storage, const std::function<void(Arithmetic&)>& edit) {
-    Arithmetic declared;
-    edit(declared);
-    return beyond_yardstick(declared, storage, 640);
-  };
-  for (const Dtype storage : {Dtype::kF64, Dtype::kF32, Dtype::kF16, Dtype::kBf16}) {
-    EXPECT_TRUE(beyond(storage, [](Arithmetic&) {}).empty());
-    EXPECT_TRUE(beyond(storage, [](Arithmetic& a) { a.exp_error_relative = 0x1p-13, a.merges = 42; }).empty());
-    EXPECT_TRUE(beyond(storage, [](Arithmetic& a) { a.l_sums_cast_p = a.merge_is_lerp = true; }).empty());
-    EXPECT_EQ(beyond(storage, [](Arithmetic& a) { a.exp_error_relative = 0x1.1p-13; }).size(), 1u);
-    EXPECT_EQ(beyond(storage, [](Arithmetic& a) { a.tanh_error_relative = 0x1.1p-10; }).size(), 1u);
-    EXPECT_EQ(beyond(storage, [](Arithmetic& a) { a.merges = 43; }).size(), 1u);
-    EXPECT_EQ(beyond(storage, [](Arithmetic& a) { a.p_scale = 0.5; }).size(), 1u);
-    EXPECT_EQ(beyond(storage, [](Arithmetic& a) { a.p_dtype = Dtype::kF8E4m3; }).size(), 1u);
-    EXPECT_EQ(beyond(storage, [](Arithmetic& a) { a.score_dtype = Dtype::kF8E4m3; }).size(), 1u);
-    EXPECT_EQ(beyond(storage, [](Arithmetic& a) { a.operand_dtype = Dtype::kF8E4m3; }).size(), 1u);
-    EXPECT_EQ(beyond(storage, [](Arithmetic& a) { a.partial_dtype = Dtype::kF8E4m3; }).size(), 1u);
-    EXPECT_EQ(beyond(storage, [](Arithmetic& a) { a.mma_block = 32, a.accumulator_fraction_bits = 13; }).size(), 1u);
-  }
-  EXPECT_FALSE(beyond(Dtype::kBf16, [](Arithmetic& a) { a.accumulator_dtype = Dtype::kBf16; }).empty());
-  EXPECT_EQ(beyond(Dtype::kF32, [](Arithmetic& a) { a.operand_dtype = Dtype::kTf32; }).front(), "operands tf32");
-  EXPECT_TRUE(beyond(Dtype::kBf16, [](Arithmetic& a) { a.mma_block = 16, a.accumulator_fraction_bits = 25; }).empty());
-}
-
 }  // namespace
 }  // namespace ringproof

@@ -140,6 +140,8 @@ FormatFacts format_facts(Dtype dtype) {
   return {};
 }
 
+bool is_narrower(Dtype one, Dtype other) { return format_facts(one).precision < format_facts(other).precision; }
+
 std::string_view to_string(Dtype dtype) { return kNames.at(static_cast<std::size_t>(dtype)).name; }
 
 std::optional<Dtype> parse_dtype(std::string_view text) {

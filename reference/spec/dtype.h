@@ -36,6 +36,9 @@ struct FormatFacts {
 /// The facts of `dtype`. Requires a format, not kDefault.
 FormatFacts format_facts(Dtype dtype);
 
+/// True where `one` keeps fewer bits of significand than `other`. Requires formats, not kDefault.
+bool is_narrower(Dtype one, Dtype other);
+
 /// "fp64", "fp32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "tf32", "default".
 std::string_view to_string(Dtype dtype);
 
