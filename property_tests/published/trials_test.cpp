@@ -37,6 +37,19 @@ TEST_P(EveryPublishedData, IsSeenByOursMoreOftenThanByTheRulesThatNeverCryWolf) 
   }
 }
 
+// What rounds less than the storage does may hide in it; what is computed wrongly may not. A sink sets the maximum in
+// the first tile, so that data never rescales.
+TEST_P(EveryPublishedData, HidesNoFaultButThoseOfPrecision) {
+  const Detections detections = small_trials(GetParam());
+  for (const auto& [fault, count] : detections.missed) {
+    const bool is_of_precision = fault.find("accumulator") != std::string::npos ||
+                                 fault.find("merges in bf16") != std::string::npos ||
+                                 fault.find("S rounded") != std::string::npos;
+    const bool is_never_exercised = GetParam().sink && fault.find("not rescaled") != std::string::npos;
+    EXPECT_TRUE(is_of_precision || is_never_exercised) << fault << " was not seen " << count << " times";
+  }
+}
+
 std::string name_of(const testing::TestParamInfo<PublishedData>& info) {
   std::string name;
   for (const char letter : info.param.name) {
