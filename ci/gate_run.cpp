@@ -1,11 +1,8 @@
 #include "ci/gate_run.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 
 #include "ci/candidates.h"
 #include "ci/commit.h"
@@ -17,15 +14,6 @@ namespace {
 constexpr double kShrinkSecondsMax = 10;  // per candidate and run: a broken kernel must not cost minutes
 
 constexpr int kTroublesShown = 5;  // per candidate, on the terminal; the records hold them all
-
-volatile std::sig_atomic_t interrupted = 0;
-
-extern "C" void note_interrupt(int) {
-  interrupted = 1;
-  constexpr char kSaid[] = "\nstopping after this Case; Ctrl-C again stops at once\n";
-  [[maybe_unused]] const auto written = write(STDERR_FILENO, kSaid, sizeof kSaid - 1);
-  std::signal(SIGINT, SIG_DFL);  // a second Ctrl-C ends the process at once
-}
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -53,12 +41,11 @@ GateRun::GateRun(const GateOptions& options, std::vector<Case> cases, const Mach
 }
 
 void GateRun::judge_all() {
-  interrupted = 0;
-  std::signal(SIGINT, note_interrupt);
+  interrupt_.emplace();
   if (writer_) begin_record();
   for (const Case& c : cases_) {
     progress_.show(cases_done_, to_string(c));
-    if (interrupted) break;
+    if (interrupt_->asked()) break;
     std::optional<Reference> reference;
     std::string failure;
     try {
@@ -82,7 +69,7 @@ void GateRun::judge_all() {
     fmt::print("{}: {} more Cases rejected or inconclusive, not shown here; --out keeps them all\n", name,
                count - kTroublesShown);
   }
-  std::signal(SIGINT, SIG_DFL);
+  interrupt_.reset();
 }
 
 void GateRun::note(const Candidate& candidate, const Case& c, const Evidence& evidence) {
@@ -105,7 +92,7 @@ std::string GateRun::find_smallest(const Candidate& candidate, const Case& c, co
   progress_.show(cases_done_, "shrinking " + evidence.case_line);
   double& spent = shrink_seconds_[candidate.name];
   const auto start = std::chrono::steady_clock::now();
-  const auto may_go_on = [&] { return !interrupted && spent + seconds_since(start) < kShrinkSecondsMax; };
+  const auto may_go_on = [&] { return !interrupt_->asked() && spent + seconds_since(start) < kShrinkSecondsMax; };
   const Case smallest =
       smallest_failing(candidate, c, failing_check(evidence), options_.sampling, threads(), may_go_on);
   spent += seconds_since(start);

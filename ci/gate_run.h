@@ -9,6 +9,7 @@
 
 #include "ci/gate.h"
 #include "ci/gate_table.h"
+#include "ci/interrupt.h"
 #include "ci/machine.h"
 #include "ci/progress.h"
 #include "reference/judge/properties.h"
@@ -60,6 +61,7 @@ class GateRun {
   std::vector<Case> cases_;
   Machine machine_;
   Progress progress_;
+  std::optional<Interrupt> interrupt_;  // while judging
   std::vector<Candidate> candidates_;
   std::vector<Buffers> buffers_;
   PropertyExaminer examiner_;

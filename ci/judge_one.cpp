@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <utility>
 
 #include "reference/judge/properties.h"
 #include "reference/judge/shrink.h"
@@ -9,12 +10,14 @@
 
 namespace ringproof {
 
-Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffers& buffers) {
+Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffers& buffers, Got* kept) {
   try {
     const Dtype dtype = reference.c.problem.dtype;
-    const Got got = run(candidate, reference, buffers);
+    Got got = run(candidate, reference, buffers);
     const Description description = candidate.describe(dtype, reference.c.direction);
-    return compare(candidate.name, reference, resolve(description.arithmetic, dtype), got);
+    Evidence evidence = compare(candidate.name, reference, resolve(description.arithmetic, dtype), got);
+    if (kept != nullptr) *kept = std::move(got);
+    return evidence;
   } catch (const std::exception& error) {
     return failed_evidence(candidate.name, reference.c, error.what());
   }

@@ -8,6 +8,7 @@
 #include "ci/commit.h"
 #include "ci/gate.h"
 #include "ci/list.h"
+#include "ci/power.h"
 #include "reference/spec/error.h"
 
 namespace ringproof {
@@ -20,10 +21,26 @@ Examples
   ringproof gate --candidate ring:double --topology zigzag8
   ringproof gate --case 'fwd/fp32/b1.hq4.hkv2.sq99.skv300.dqk64.dv64/causal_bottom_right/scale0.125/gauss:7/bhsd/single'
   ringproof gate --cases mine.txt --in-order             replay a file of Case lines, call by call
+  ringproof power                                        what the judge rejects: faults, check by check
   ringproof list candidates | recipes | masks | cases
 
 Exit codes
   0 accepted   1 rejected   2 bad usage or input   3 inconclusive   4 more declared Cases refused than allowed
+)";
+
+constexpr const char* kPowerExamples = R"(
+Prints the kill matrix: a letter per check that rejects a mutant, a digit per published rule that would have, and
+counts. A mutant counts only on Cases on which the correct kernel it is an edit of is accepted.
+
+Examples
+  ringproof power                                        every mutant and every correct kernel on the fast Cases
+  ringproof power --out report                           and leave report/power.json and report/power.md
+  ringproof power --mutant rescale_of_o_missing --tier full
+  ringproof power --mutant scale_missing --case 'fwd/fp32/b1.hq1.hkv1.sq4.skv9.dqk8.dv8/full/scale2/gauss:7/bhsd/single'
+
+Exit codes
+  0 every mutant rejected and every correct kernel accepted   1 not so: they are named   2 bad usage or input
+  3 interrupted
 )";
 
 // --topology is read here so that a bad one is refused before anything runs.
@@ -61,6 +78,21 @@ void add_gate(CLI::App& app, GateOptions& options, std::string& topology) {
       ->check(CLI::Range(1, 4096));
 }
 
+void add_power(CLI::App& app, PowerOptions& options) {
+  CLI::App* power =
+      app.add_subcommand("power", "Judge the judge: faults it must reject, correct kernels it must accept");
+  power->footer(kPowerExamples);
+  power->add_option("--mutant", options.mutants,
+                    "Mutant to run, with its specimen; repeat for several (default: all, and every correct kernel)");
+  power->add_option("--tier", options.cases.tier,
+                    "Cases that come with Ringproof: fast, full, nightly (default: fast)");
+  power->add_option("--case", options.cases.lines, "Case line to run on instead; repeat for several");
+  power->add_option("--seed", options.cases.seed, "Added to the seeds of the tier's Cases; also orders the run")
+      ->capture_default_str();
+  power->add_option("--out", options.out, "Folder for power.json and power.md (default: write nothing)");
+  power->add_option("--threads", options.threads, "Threads (default: all cores)")->check(CLI::Range(1, 4096));
+}
+
 int run_command(int argc, char** argv) {
   CLI::App app("Ringproof judges attention kernels: every output element against a derived error bound.", "ringproof");
   app.footer(kExamples);
@@ -70,6 +102,9 @@ int run_command(int argc, char** argv) {
   options.arguments.assign(argv + 1, argv + argc);
   std::string topology, listed, tier = "fast";
   add_gate(app, options, topology);
+  PowerOptions power;
+  power.arguments = options.arguments;
+  add_power(app, power);
   CLI::App* list = app.add_subcommand("list", "Show candidates, recipes, masks or cases");
   list->add_option("what", listed, "candidates, recipes, masks or cases")->required();
   list->add_option("--tier", tier, "Which tier's cases")->capture_default_str();
@@ -79,6 +114,10 @@ int run_command(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kBadInput);
   }
   if (list->parsed()) return static_cast<int>(run_list(listed, tier));
+  if (app.got_subcommand("power")) {
+    if (power.cases.tier.empty() && power.cases.lines.empty()) power.cases.tier = "fast";
+    return static_cast<int>(run_power(power));
+  }
   if (!topology.empty()) options.cases.topology = parse_topology(topology);
   if (options.cases.tier.empty() && options.cases.lines.empty() && options.cases.files.empty())
     options.cases.tier = "fast";

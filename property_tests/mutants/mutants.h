@@ -16,6 +16,15 @@ struct Mutant {
   Candidate specimen, candidate;
 };
 
+/// A fault that no check can see on the fast Cases, in principle: unseen.txt.
+struct UnseenFault {
+  std::string fault, reason;
+  std::string floor;  ///< where it is seen: the least size, the Cases, the claim it takes
+};
+
+/// Every fault of unseen.txt, in that order.
+std::vector<UnseenFault> unseen_faults();
+
 /// The correct candidate that is edited most: `specimen_flash`, fp32 fp16 bf16, with the default Arithmetic.
 Candidate specimen_flash();
 

@@ -115,7 +115,16 @@ def quoted(text):
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def registry_of(mutants):
+def read_unseen(text):
+    """Lines of unseen.txt as (fault, reason, floor). Raises ValueError for any other line."""
+    rows = [line.split(" | ") for line in text.splitlines() if line and not line.startswith("#")]
+    for row in rows:
+        if len(row) != 3 or not all(part.strip() for part in row):
+            raise ValueError(f"unseen.txt: want 'fault | reason | floor', not {row}")
+    return rows
+
+
+def registry_of(mutants, unseen):
     lines = ["// Written by mutate.py.\n", '#include "property_tests/mutants/compose.h"\n',
              "namespace ringproof {"]
     for mutant in mutants:
@@ -127,6 +136,9 @@ def registry_of(mutants):
         facts = ", ".join([quoted(mutant.name), quoted(mutant.imitates), quoted(mutant.source),
                            quoted(mutant.specimen), str(mutant.ends_in_error).lower()])
         lines.append(f"      {kind.compose}({{{facts}}}, {mutant.space}::{kind.function}),")
+    lines.append("  };\n}\n\nstd::vector<UnseenFault> unseen_faults() {\n  return {")
+    for row in unseen:
+        lines.append(f"      {{{', '.join(quoted(part) for part in row)}}},")
     lines.append("  };\n}\n\n}  // namespace ringproof\n")
     return "\n".join(lines)
 
@@ -154,13 +166,15 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, required=True, help="where the copies go")
     arguments = parser.parse_args()
     try:
-        mutants = read_mutants(arguments.root / "property_tests/mutants")
+        folder = arguments.root / "property_tests/mutants"
+        mutants = read_mutants(folder)
+        unseen = read_unseen((folder / "unseen.txt").read_text())
         arguments.out.mkdir(parents=True, exist_ok=True)
         for source, kind in KINDS.items():
             of_source = [mutant for mutant in mutants if mutant.source == source]
             unit = unit_of(kind, of_source, (arguments.root / source).read_text())
             write_if_new(arguments.out / kind.unit, unit)
-        write_if_new(arguments.out / REGISTRY, registry_of(mutants))
+        write_if_new(arguments.out / REGISTRY, registry_of(mutants, unseen))
     except ValueError as error:
         sys.exit(f"mutate.py: {error}")
 

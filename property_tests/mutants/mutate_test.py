@@ -65,6 +65,17 @@ class ACopy(unittest.TestCase):
             mutate.moved(mutant("+", "-"), "namespace other {\n}\n")
 
 
+class FaultsThatCannotBeSeen(unittest.TestCase):
+    def test_are_read_as_fault_reason_and_floor(self):
+        text = "# remark\n\na | b c | d\n"
+        self.assertEqual(mutate.read_unseen(text), [["a", "b c", "d"]])
+
+    def test_without_a_reason_or_a_floor_are_refused(self):
+        for text in ("a | b\n", "a |  | c\n", "a | b | c | d\n"):
+            with self.assertRaises(ValueError):
+                mutate.read_unseen(text)
+
+
 class TheMutantsOfThisTree(unittest.TestCase):
     def test_each_fits_its_source_in_one_place(self):
         mutants = mutate.read_mutants(ROOT / "property_tests/mutants")

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "ci/power_matrix.h"
+#include "reference/spec/case.h"
+
+namespace ringproof {
+
+/// Whom a power run judges: mutants with the specimens they need; with no names given every mutant and every correct
+/// kernel. Throws InputError naming an unknown mutant.
+struct PowerSubjects {
+  std::vector<Mutant> mutants;
+  std::vector<Candidate> correct, loosely_declared;  ///< every specimen of `mutants` is among `correct`
+};
+PowerSubjects choose_subjects(const std::vector<std::string>& mutants);
+
+/// Runs them all in this process, Cases outermost, with each candidate's memory kept between its calls. A mutant that
+/// was rejected before is not asked the big Cases, which stand last (beyond kBigWork); correct kernels are asked all.
+/// `may_go_on` is asked before each Case, with the count of those done and the Case's line.
+PowerMatrix measure_power(const PowerSubjects& subjects, const std::vector<Case>& cases, int threads,
+                          const std::function<bool(std::int64_t, const std::string&)>& may_go_on);
+
+/// Multiply-adds of the two products beyond which a Case counts as big.
+inline constexpr std::int64_t kBigWork = std::int64_t{1} << 26;
+
+}  // namespace ringproof
