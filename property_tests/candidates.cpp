@@ -85,7 +85,9 @@ Candidate oracle_candidate() {
   candidate.name = "oracle";
   candidate.describe = [](Dtype asked, Direction) {
     const LocalStep step = double_step();
-    return description_of(step.dtypes, step.arithmetic(asked));
+    Description description = description_of(step.dtypes, step.arithmetic(asked));
+    description.masks |= bit_of(MaskKind::kDocument) | bit_of(MaskKind::kBlockSparse);
+    return description;
   };
   candidate.forward = [](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
                          const TensorView& out, const TensorView* lse, void*) {

@@ -41,11 +41,31 @@ std::int64_t draw_length(Draw& draw, int size) {
   return 1 + draw.below(8 + 72 * size / rc::kNominalSize);
 }
 
-Mask draw_mask(Draw& draw, MaskKind kind) {
+// Documents of any lengths, many of them empty, mostly with a rest behind the last.
+void draw_documents(Draw& draw, const Problem& p, Mask& mask) {
+  std::int64_t rest_q = p.seqlen_q, rest_kv = p.seqlen_kv;
+  for (std::int64_t documents = 1 + draw.below(5); documents > 0; --documents) {
+    mask.document_lengths_q.push_back(draw.one_in(8) ? 0 : draw.below(rest_q + 1));
+    mask.document_lengths_kv.push_back(draw.one_in(8) ? 0 : draw.below(rest_kv + 1));
+    rest_q -= mask.document_lengths_q.back();
+    rest_kv -= mask.document_lengths_kv.back();
+  }
+  mask.document_causal = draw.one_in(2);
+}
+
+Mask draw_mask(Draw& draw, MaskKind kind, const Problem& p) {
   Mask mask{kind};
-  if (kind != MaskKind::kWindow) return mask;
-  mask.window_left = draw.one_in(4) ? -1 : draw.below(24);
-  mask.window_right = draw.one_in(4) ? -1 : draw.below(12);
+  if (kind == MaskKind::kWindow) {
+    mask.window_left = draw.one_in(4) ? -1 : draw.below(24);
+    mask.window_right = draw.one_in(4) ? -1 : draw.below(12);
+  }
+  if (kind == MaskKind::kDocument) draw_documents(draw, p, mask);
+  if (kind == MaskKind::kBlockSparse) {
+    mask.block_q = 1 + draw.below(24);
+    mask.block_kv = 1 + draw.below(24);
+    mask.block_share_kept = draw.one_of(std::array{0.0, 0.25, 0.5, 0.5, 0.8, 1.0});
+    mask.block_seed = draw.bits() >> 44;
+  }
   return mask;
 }
 
@@ -84,7 +104,7 @@ Case draw_case(Draw& draw, const CaseSpace& space, int size) {
   p.seqlen_kv = draw.one_in(3) ? p.seqlen_q : draw_length(draw, size);
   p.head_dim_qk = 1 + draw.below(40);
   p.head_dim_v = draw.one_in(2) ? p.head_dim_qk : 1 + draw.below(40);
-  p.mask = draw_mask(draw, draw.one_of(space.masks));
+  p.mask = draw_mask(draw, draw.one_of(space.masks), p);
   const double usual = 1 / std::sqrt(static_cast<double>(p.head_dim_qk));
   p.softmax_scale = rounded_scalar(draw.one_of(std::array{usual, usual, usual, usual, 1.0, 0.1, -0.5, 0.0}), p.dtype);
   c.inputs = draw_recipe(draw);
@@ -155,17 +175,7 @@ double draw_number(Draw& draw, Dtype storage) {
 std::int64_t draw_size(Draw& draw) { return std::int64_t{1} + draw.below(std::int64_t{1} << draw.below(15)); }
 
 Mask draw_any_mask(Draw& draw, const Problem& p) {
-  Mask mask = draw_mask(draw, static_cast<MaskKind>(draw.below(6)));
-  if (mask.kind == MaskKind::kDocument) {
-    for (std::int64_t documents = 1 + draw.below(4), rest_q = p.seqlen_q, rest_kv = p.seqlen_kv; documents > 0;
-         --documents) {
-      mask.document_lengths_q.push_back(draw.below(rest_q + 1));
-      mask.document_lengths_kv.push_back(draw.below(rest_kv + 1));
-      rest_q -= mask.document_lengths_q.back();
-      rest_kv -= mask.document_lengths_kv.back();
-    }
-    mask.document_causal = draw.one_in(2);
-  }
+  Mask mask = draw_mask(draw, static_cast<MaskKind>(draw.below(6)), p);
   if (mask.kind == MaskKind::kBlockSparse) {
     mask.block_q = draw_size(draw);
     mask.block_kv = draw_size(draw);
@@ -226,7 +236,7 @@ Case draw_grammar(Draw& draw, int) {
 
 CaseSpace space_of(const Candidate& candidate) {
   const Description description = candidate.describe(Dtype::kDefault, Direction::kForward);
-  CaseSpace space{members(description.dtypes, Dtype::kBf16), members(description.masks, MaskKind::kWindow), {}};
+  CaseSpace space{members(description.dtypes, Dtype::kBf16), members(description.masks, MaskKind::kBlockSparse), {}};
   for (const Schedule schedule : members(description.schedules, Schedule::kZigzag)) {
     for (const std::int32_t ranks : {1, 2, 3, 4, 5, 7, 8}) {
       if (schedule != Schedule::kSingle || ranks == 1) space.topologies.push_back({schedule, ranks});

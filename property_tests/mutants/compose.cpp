@@ -31,7 +31,8 @@ Candidate specimen_flash_of(const std::string& name, decltype(&specimen_flash_fo
     Description description;
     description.dtypes = bit_of(Dtype::kF32) | bit_of(Dtype::kF16) | bit_of(Dtype::kBf16);
     description.masks = bit_of(MaskKind::kFull) | bit_of(MaskKind::kCausalTopLeft) |
-                        bit_of(MaskKind::kCausalBottomRight) | bit_of(MaskKind::kWindow);
+                        bit_of(MaskKind::kCausalBottomRight) | bit_of(MaskKind::kWindow) |
+                        bit_of(MaskKind::kDocument) | bit_of(MaskKind::kBlockSparse);
     description.features = kGroupedHeads | kArbitraryStrides | kWritesLse | kUnequalHeadDims | kForwardDeterministic |
                            kEmptyRowsDefined | kNonPositiveScale | kBatchInvariant;
     return description;

@@ -27,6 +27,28 @@ struct VisibleKeys {
   std::int64_t first, last;
 };
 
+/// Of a row behind the last document: none.
+VisibleKeys visible_in_document(const Problem& problem, std::int64_t row) {
+  const auto documents = static_cast<std::int64_t>(problem.mask.document_lengths_q.size());
+  std::int64_t document = 0;
+  while (document < documents && problem.cu_seqlens_q[document + 1] <= row) ++document;
+  if (document == documents) return {0, -1};
+  const std::int64_t document_end = problem.cu_seqlens_kv[document + 1];
+  const std::int64_t rows_behind = problem.cu_seqlens_q[document + 1] - 1 - row;
+  const std::int64_t causal_last = document_end - 1 - rows_behind;
+  return {problem.cu_seqlens_kv[document], problem.mask.document_causal ? causal_last : document_end - 1};
+}
+
+bool tile_is_visible(const Problem& problem, std::int64_t row, std::int64_t key) {
+  const Mask& mask = problem.mask;
+  if (mask.kind != MaskKind::kBlockSparse || key >= problem.seqlen_kv) return true;
+  const std::int64_t tiles_kv = (problem.seqlen_kv + mask.block_kv - 1) / mask.block_kv;
+  const std::int64_t tile_q = row / mask.block_q;
+  const std::int64_t tile_kv = key / mask.block_kv;
+  return problem.block_mask[tile_q * tiles_kv + tile_kv] != 0;
+}
+
+/// First and last key of the row; between them tiles may be hidden.
 VisibleKeys visible_to(const Problem& problem, std::int64_t row) {
   const Mask& mask = problem.mask;
   const std::int64_t key_last = problem.seqlen_kv - 1;
@@ -36,6 +58,8 @@ VisibleKeys visible_to(const Problem& problem, std::int64_t row) {
   if (mask.kind == MaskKind::kCausalBottomRight) visible.last = diagonal;
   if (mask.kind == MaskKind::kWindow && mask.window_left >= 0) visible.first = diagonal - mask.window_left;
   if (mask.kind == MaskKind::kWindow && mask.window_right >= 0) visible.last = diagonal + mask.window_right;
+  if (mask.kind == MaskKind::kDocument) visible = visible_in_document(problem, row);
+  while (visible.first <= visible.last && !tile_is_visible(problem, row, visible.first)) ++visible.first;
   return {std::max<std::int64_t>(visible.first, 0), std::min(visible.last, key_last)};
 }
 
@@ -66,8 +90,8 @@ struct Row {
 };
 
 /// Scores of the keys key0 .. key0 + kTileKv - 1; -inf for those the row does not see.
-TileScores scores_of(const Problem& problem, const float* q, const Matrix& k, const VisibleKeys& visible,
-                     std::int64_t key0) {
+TileScores scores_of(const Problem& problem, std::int64_t row, const float* q, const Matrix& k,
+                     const VisibleKeys& visible, std::int64_t key0) {
   TileScores scores;
   for (std::int64_t j = 0; j < kTileKv; ++j) {
     const std::int64_t key = key0 + j;
@@ -76,6 +100,7 @@ TileScores scores_of(const Problem& problem, const float* q, const Matrix& k, co
     const float score = product * static_cast<float>(problem.softmax_scale);
     const bool sees = visible.first <= key && key <= visible.last;
     scores[static_cast<std::size_t>(j)] = sees ? score : kMinusInfinity;
+    if (!tile_is_visible(problem, row, key)) scores[static_cast<std::size_t>(j)] = kMinusInfinity;
   }
   return scores;
 }
@@ -117,7 +142,8 @@ void specimen_flash_forward(const Problem& problem, const TensorView& q, const T
         const VisibleKeys visible = visible_to(problem, r);
         Row row{.out = std::vector<float>(static_cast<std::size_t>(problem.head_dim_v))};
         for (std::int64_t key0 = visible.first / kTileKv * kTileKv; key0 <= visible.last; key0 += kTileKv) {
-          add_tile(row, scores_of(problem, queries.row(r), keys, visible, key0), values.row(key0), problem.dtype);
+          const TileScores scores = scores_of(problem, r, queries.row(r), keys, visible, key0);
+          add_tile(row, scores, values.row(key0), problem.dtype);
         }
         write(row, visible.first > visible.last, out, lse, batch, head, r);
       }

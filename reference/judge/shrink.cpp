@@ -1,5 +1,5 @@
-// Every neighbour is smaller in one measure and no larger in the others (rank count, heads, lengths, dims, rank of
-// mask, memory and recipe in a fixed order of simplicity), so a chain of them cannot return. Kv heads alone may grow,
+// Every neighbour is smaller in one measure and no larger in the others (rank count, heads, lengths, dims, documents,
+// rank of mask, memory and recipe in a fixed order of simplicity), so a chain of them cannot return. Kv heads alone may grow,
 // and only to the number of q heads.
 
 #include "reference/judge/shrink.h"
@@ -34,6 +34,35 @@ void offer_smaller(std::vector<Case>& neighbours, const Case& c, std::int64_t le
   if (size - 1 >= least) offer(neighbours, c, [&](Case& n) { n.problem.*field = size - 1; });
 }
 
+// Without one of the documents, its rows and its keys; with half of its rows or keys; with one less.
+void offer_fewer_documents(std::vector<Case>& neighbours, const Case& c) {
+  const Mask& mask = c.problem.mask;
+  const auto documents = static_cast<std::int64_t>(mask.document_lengths_q.size());
+  for (std::int64_t d = 0; d < documents; ++d) {
+    const auto at = static_cast<std::size_t>(d);
+    const auto shorten = [&](std::int64_t rows, std::int64_t keys) {
+      offer(neighbours, c, [&](Case& n) {
+        n.problem.mask.document_lengths_q[at] -= rows;
+        n.problem.mask.document_lengths_kv[at] -= keys;
+        n.problem.seqlen_q -= rows;
+        n.problem.seqlen_kv -= keys;
+      });
+    };
+    const std::int64_t rows = mask.document_lengths_q[at], keys = mask.document_lengths_kv[at];
+    offer(neighbours, c, [&](Case& n) {
+      n.problem.mask.document_lengths_q.erase(n.problem.mask.document_lengths_q.begin() + d);
+      n.problem.mask.document_lengths_kv.erase(n.problem.mask.document_lengths_kv.begin() + d);
+      n.problem.seqlen_q -= rows;
+      n.problem.seqlen_kv -= keys;
+    });
+    for (const auto& [fewer_rows, fewer_keys] :
+         {std::pair{rows - rows / 2, keys - keys / 2}, std::pair{std::min<std::int64_t>(rows, 1), std::int64_t{0}},
+          std::pair{std::int64_t{0}, std::min<std::int64_t>(keys, 1)}}) {
+      shorten(fewer_rows, fewer_keys);
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Case> shrink_candidates(const Case& c) {
@@ -53,6 +82,11 @@ std::vector<Case> shrink_candidates(const Case& c) {
   if (p.mask.kind == MaskKind::kWindow) {
     offer(neighbours, c, [](Case& n) { n.problem.mask = Mask{MaskKind::kCausalBottomRight}; });
   }
+  if (p.mask.kind == MaskKind::kDocument) {
+    offer(neighbours, c, [](Case& n) { n.problem.mask.document_causal = false; });
+    offer_fewer_documents(neighbours, c);
+  }
+  if (p.mask.kind == MaskKind::kBlockSparse) offer(neighbours, c, [](Case& n) { n.problem.mask.block_seed = 0; });
   const std::int64_t length = std::min(p.seqlen_q, p.seqlen_kv);
   offer(neighbours, c, [&](Case& n) { n.problem.seqlen_q = n.problem.seqlen_kv = length; });
   offer_smaller(neighbours, c, 1, &Problem::seqlen_q);

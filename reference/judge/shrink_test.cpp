@@ -21,7 +21,9 @@ const char* const kOddCases[]{
     "fwd/fp64/b1.hq2.hkv1.sq1.skv1000.dqk1.dv1/causal_top_left/scale-3/large_offset(-2000):7/thd/striped5",
     "fwd/fp16/b1.hq1.hkv1.sq0.skv9.dqk4.dv4/causal_bottom_right/scale0.5/exact:7/bhsd/contiguous7",
     "fwd/fp32/b2.hq7.hkv7.sq33.skv0.dqk8.dv64/full/scale0/walsh_probe:1/bhsd+gap3/zigzag1",
-    "fwd/fp32/b1.hq1.hkv1.sq1.skv1.dqk1.dv1/full/scale1/uniform_probe:0/bhsd/single"};
+    "fwd/fp32/b1.hq1.hkv1.sq1.skv1.dqk1.dv1/full/scale1/uniform_probe:0/bhsd/single",
+    "fwd/bf16/b1.hq2.hkv1.sq40.skv61.dqk8.dv8/document(9+0+17+3,0+20+30+2)+causal/scale0.5/peaked:3/thd/single",
+    "fwd/fp32/b1.hq2.hkv1.sq40.skv61.dqk8.dv8/block_sparse(7x5,keep0.5:77)/scale0.5/gauss:3/bshd+gap3/single"};
 
 TEST(ShrinkCandidates, AreValidJudgeableAndDiffer) {
   for (const char* line : kOddCases) {
@@ -36,6 +38,22 @@ TEST(ShrinkCandidates, AreValidJudgeableAndDiffer) {
 }
 
 TEST(ShrinkCandidates, OfTheSimplestCaseAreNone) { EXPECT_TRUE(shrink_candidates(parse_case(kOddCases[4])).empty()); }
+
+// A fault that needs an empty document in front of another one.
+TEST(Shrink, KeepsTheDocumentsThatAFaultNeeds) {
+  const auto needs = [](const Case& c) {
+    const Mask& mask = c.problem.mask;
+    for (std::size_t d = 0; d + 1 < mask.document_lengths_q.size(); ++d) {
+      if (mask.document_lengths_q[d] == 0 && mask.document_lengths_kv[d] > 0 && mask.document_lengths_q[d + 1] > 1)
+        return true;
+    }
+    return false;
+  };
+  const Case smallest = shrink(parse_case(kOddCases[5]), needs);
+  EXPECT_EQ(to_string(smallest.problem.mask), "document(0+2,1+0)");
+  EXPECT_EQ(smallest.problem.seqlen_q, 2);
+  EXPECT_EQ(smallest.problem.seqlen_kv, 1);
+}
 
 // A fault that every Case shows, with the neighbour drawn in several ways: always the first, the last, or by a hash.
 TEST(ShrinkCandidates, LetGreedyShrinkingEndHoweverItChooses) {
