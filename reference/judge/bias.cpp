@@ -29,8 +29,6 @@ namespace {
 constexpr double kStandardErrors = 5;
 constexpr double kExpErrorDefault = 5 * 0x1p-24;
 
-bool is_narrower(Dtype one, Dtype other) { return format_facts(one).precision < format_facts(other).precision; }
-
 // A temperature that is off, or weights that vanish, shrink O without any fault.
 bool may_lean(const Problem& problem, const Arithmetic& a) {
   const bool coarse_operands = is_narrower(a.operand_dtype, problem.dtype);

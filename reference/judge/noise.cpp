@@ -28,8 +28,6 @@ double standard_error(const NoiseSums& sums) {
   return std::sqrt(squares <= 0 ? 0 : squares / (rows - 1) / rows);
 }
 
-bool is_narrower(Dtype one, Dtype other) { return format_facts(one).precision < format_facts(other).precision; }
-
 bool sigma_knows(const Problem& problem, const Arithmetic& a) {
   const bool narrow_storage = is_narrower(dtype_of_out(problem.dtype), a.accumulator_dtype);
   const bool narrow_sums = is_narrower(a.accumulator_dtype, Dtype::kF32);
