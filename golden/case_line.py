@@ -1,16 +1,15 @@
-"""Case lines as the NumPy side reads them: the fields it needs, and which keys a row sees.
+"""Case lines as the NumPy side reads them: the fields it needs.
 
 direction/dtype/shape/mask/scale/inputs:seed/memory/topology, for instance
 fwd/bf16/b2.hq8.hkv2.sq128.skv512.dqk64.dv64/window(63,0)/scale0.125/gauss:17/bhsd/single
 Memory and topology change no answer: they are read over.
 """
+
 import pathlib
 import re
 from typing import NamedTuple
 
 import numpy as np
-
-UNBOUNDED = 1 << 61
 
 
 class Case(NamedTuple):
@@ -57,27 +56,3 @@ def read_cases(path: pathlib.Path) -> list[Case]:
     """The Cases of a file: one a line, blank lines and lines that start with # ignored."""
     lines = [line.strip() for line in path.read_text().splitlines()]
     return [parse_case(line) for line in lines if line and not line.startswith("#")]
-
-
-def visible_ends(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """First visible key and one past the last, for every row; both inside [0, seqlen_kv]."""
-    diagonal = case.seqlen_kv - case.seqlen_q
-    left, right = UNBOUNDED, UNBOUNDED
-    if case.mask == "causal_top_left":
-        diagonal, right = 0, 0
-    elif case.mask == "causal_bottom_right":
-        right = 0
-    elif window := re.fullmatch(r"window\((-?\d+),(-?\d+)\)", case.mask):
-        left, right = (UNBOUNDED if int(end) == -1 else int(end) for end in window.groups())
-    elif case.mask != "full":
-        raise ValueError(f"{case.line}: {case.mask} is not a mask known here")
-    rows = np.arange(case.seqlen_q, dtype=np.int64) + diagonal
-    first = np.clip(rows - left, 0, case.seqlen_kv)
-    return first, np.maximum(np.clip(rows + right + 1, 0, case.seqlen_kv), first)
-
-
-def visible(case: Case) -> np.ndarray:
-    """Which keys each row sees: booleans [seqlen_q, seqlen_kv]."""
-    first, end = visible_ends(case)
-    keys = np.arange(case.seqlen_kv)
-    return (keys >= first[:, None]) & (keys < end[:, None])

@@ -19,12 +19,13 @@ import sys
 import flint
 import numpy as np
 
-from case_line import Case, read_cases, visible_ends
+from case_line import Case, read_cases
 from generate import MANIFEST, SMALL, npy_bytes, write_manifest
 from inputs import FOLDER, shapes
+from masks import visible
 
 PRECISION_BITS = 300
-COUNT_STORED = 15
+COUNT_STORED = 20
 FORMATS = {"fp64": (11, 52), "fp32": (8, 23), "fp16": (5, 10), "bf16": (8, 7)}
 
 
@@ -61,13 +62,14 @@ def head_balls(case: Case, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple
     scale = flint.arb(case.scale)
     values = [[exact(int(each), case.dtype) for each in row] for row in v]
     outs, lses = [], []
-    for row, (first, end) in enumerate(zip(*visible_ends(case))):
-        if first == end:
+    for row, seen in enumerate(visible(case)):
+        keys = [int(key) for key in np.flatnonzero(seen)]
+        if not keys:
             outs.append([flint.arb(0)] * case.head_dim_v)
             lses.append(None)
             continue
-        score = [scale * product[row, int(key)] for key in range(first, end)]
-        out, lse = row_answer(score, flint.arb_mat(values[first:end]))
+        score = [scale * product[row, key] for key in keys]
+        out, lse = row_answer(score, flint.arb_mat([values[key] for key in keys]))
         outs.append(out)
         lses.append(lse)
     return outs, lses
@@ -99,8 +101,9 @@ def balls_of(case: Case, bits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray
         return out, lse
     for batch, head in itertools.product(range(case.batch), range(case.heads_q)):
         head_kv = head // (case.heads_q // case.heads_kv)
-        outs, lses = head_balls(case, bits[0][batch, head], bits[1][batch, head_kv],
-                                bits[2][batch, head_kv])
+        outs, lses = head_balls(
+            case, bits[0][batch, head], bits[1][batch, head_kv], bits[2][batch, head_kv]
+        )
         out[batch, head] = outs
         lse[batch, head] = lses
     return out, lse
@@ -126,8 +129,10 @@ def error_in_units(balls: np.ndarray, stored: np.ndarray, bits: list, case: Case
     if case.seqlen_kv == 0 or case.seqlen_q == 0:
         return 0.0
     v_max = max(abs(float(exact(int(each), case.dtype))) for each in np.unique(bits[2]))
-    apart = [float((ball - value - tail).abs_upper())
-             for ball, (value, tail, _) in zip(balls.flat, stored.reshape(-1, 3))]
+    apart = [
+        float((ball - value - tail).abs_upper())
+        for ball, (value, tail, _) in zip(balls.flat, stored.reshape(-1, 3))
+    ]
     return max(apart) / v_max * 2.0**64
 
 
@@ -180,9 +185,11 @@ def main() -> int:
         mark = "enclosed" if index in stored else "compared"
         print(f"{entry['folder']} {mark}: {'; '.join(report)}  {case.line}", flush=True)
     manifest["versions"]["python-flint"] = flint.__version__
-    manifest["enclosures"] = {"precision_bits": PRECISION_BITS,
-                              "long_double_answers_outside_their_error": count_outside,
-                              "largest_share_of_that_error_used": round(share_max, 3)}
+    manifest["enclosures"] = {
+        "precision_bits": PRECISION_BITS,
+        "long_double_answers_outside_their_error": count_outside,
+        "largest_share_of_that_error_used": round(share_max, 3),
+    }
     write_manifest(manifest)
     return 1 if count_outside else 0
 

@@ -33,8 +33,9 @@ from typing import Callable
 
 import numpy as np
 
-from case_line import Case, read_cases, visible
+from case_line import Case, read_cases
 from inputs import FOLDER, make_input_bits, to_doubles
+from masks import visible
 
 SMALL = FOLDER / "data" / "small"
 MANIFEST = SMALL / "manifest.json"
@@ -89,8 +90,10 @@ def answer(case: Case, bits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     k, v = (np.repeat(each, group, axis=1) for each in (k, v))
     if case.seqlen_kv == 0:
         rows = (case.batch, case.heads_q, case.seqlen_q)
-        return (np.zeros((*rows, case.head_dim_v, 3)),
-                with_error(np.full(rows, -np.inf, dtype=LONG), np.zeros(rows, dtype=LONG)))
+        return (
+            np.zeros((*rows, case.head_dim_v, 3)),
+            with_error(np.full(rows, -np.inf, dtype=LONG), np.zeros(rows, dtype=LONG)),
+        )
     seen = np.broadcast_to(visible(case), (case.batch, case.heads_q, case.seqlen_q, case.seqlen_kv))
     score, score_error = scores(case, q, k)
     lse = fold(np.logaddexp, np.where(seen, score, -np.inf), -np.inf)
@@ -149,8 +152,12 @@ def write(cases: list[Case]) -> None:
         "about": "input bits and answers of golden/cases.txt; each answer is (value, tail, error)",
         "error": "derived at the head of golden/generate.py",
         "command": "python golden/generate.py && python golden/enclose.py",
-        "versions": {"python": platform.python_version(), "numpy": np.__version__,
-                     "machine": platform.machine(), "libc": " ".join(platform.libc_ver())},
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "machine": platform.machine(),
+            "libc": " ".join(platform.libc_ver()),
+        },
         "cases": entries,
     }
     write_manifest(manifest)
@@ -191,8 +198,11 @@ def differences(cases: list[Case], within_error: bool) -> list[str]:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    parser.add_argument("--within-error", action="store_true",
-                        help="with --check: answers may differ by their errors")
+    parser.add_argument(
+        "--within-error",
+        action="store_true",
+        help="with --check: answers may differ by their errors",
+    )
     options = parser.parse_args(arguments)
     if np.finfo(LONG).nmant != 63:
         print("golden/generate.py needs a machine whose long double has 64 bits", file=sys.stderr)

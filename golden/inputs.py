@@ -3,33 +3,20 @@
 Everything is 64-bit integer arithmetic and correctly rounded doubles, then one rounding to
 storage: the same bits come out on every machine and in every language.
 """
+
 import pathlib
 
 import numpy as np
 
-from case_line import Case, visible_ends
+from case_line import Case
+from hashing import hashed_bits
+from masks import visible
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 PRECISION = {"fp64": 53, "fp32": 24, "fp16": 11, "bf16": 8}
 BITS_TYPE = {"fp64": "<u8", "fp32": "<u4", "fp16": "<u2", "bf16": "<u2"}
 Q, K, V = 0, 1, 2
-GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 GAUSS_SCALE = 0.1765469659009499
-
-
-def mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def hashed_bits(seed: int, tensor: int, index: np.ndarray, word: int) -> np.ndarray:
-    """64 hashed bits for every index."""
-    with np.errstate(over="ignore"):
-        stream = mix(np.uint64(seed) + GOLDEN_RATIO * np.uint64(tensor + 1))
-        return mix(stream + GOLDEN_RATIO * (np.uint64(4) * index.astype(np.uint64)
-                                            + np.uint64(word + 1)))
 
 
 def elements(shape: tuple[int, ...]) -> np.ndarray:
@@ -79,9 +66,11 @@ def to_doubles(bits: np.ndarray, dtype: str) -> np.ndarray:
 
 def shapes(case: Case) -> tuple[tuple[int, ...], ...]:
     """Shapes of q, k and v."""
-    return ((case.batch, case.heads_q, case.seqlen_q, case.head_dim_qk),
-            (case.batch, case.heads_kv, case.seqlen_kv, case.head_dim_qk),
-            (case.batch, case.heads_kv, case.seqlen_kv, case.head_dim_v))
+    return (
+        (case.batch, case.heads_q, case.seqlen_q, case.head_dim_qk),
+        (case.batch, case.heads_kv, case.seqlen_kv, case.head_dim_qk),
+        (case.batch, case.heads_kv, case.seqlen_kv, case.head_dim_v),
+    )
 
 
 def codes(case: Case, keys: np.ndarray) -> np.ndarray:
@@ -106,9 +95,11 @@ def exact(case: Case) -> list[np.ndarray]:
     """Small integers: each row gives one key, drawn among those it sees, all the weight."""
     shape_q, shape_k, shape_v = shapes(case)
     row = elements(shape_q[:3])
-    first, end = visible_ends(case)
-    count = np.maximum(end - first, 1).astype(np.uint64)
-    target = first + (hashed_bits(case.seed, Q, row, 3) % count).astype(np.int64)
+    seen = visible(case)
+    count = np.maximum(seen.sum(axis=1), 1).astype(np.uint64)
+    place = (hashed_bits(case.seed, Q, row, 3) % count).astype(np.int64)
+    in_order = np.argsort(~seen, axis=1, kind="stable")  # what a row sees first, ascending
+    target = in_order[np.arange(case.seqlen_q), place] if case.seqlen_kv else place
     key = np.broadcast_to(np.arange(case.seqlen_kv), shape_k[:3])
     v = 1.0 + (hashed_bits(case.seed, V, elements(shape_v), 3) % np.uint64(61)).astype(np.float64)
     return [exact_magnitude(case) * codes(case, target), codes(case, key), v]
@@ -212,8 +203,9 @@ def make_doubles(case: Case) -> list[np.ndarray]:
         return exact(case)
     if case.recipe == "outlier":
         return outlier(case)
-    q, k, v = (gauss(case.seed, tensor, elements(shape))
-               for tensor, shape in enumerate(shapes(case)))
+    q, k, v = (
+        gauss(case.seed, tensor, elements(shape)) for tensor, shape in enumerate(shapes(case))
+    )
     if case.recipe == "uniform_probe":
         return [np.zeros_like(q), np.zeros_like(k), uniform_probe_v(case)]
     if case.recipe == "walsh_probe":

@@ -1,6 +1,6 @@
 // Every neighbour is smaller in one measure and no larger in the others (rank count, heads, lengths, dims, documents,
-// rank of mask, memory and recipe in a fixed order of simplicity), so a chain of them cannot return. Kv heads alone may grow,
-// and only to the number of q heads.
+// rank of mask, memory and recipe in a fixed order of simplicity), so a chain of them cannot return. Kv heads alone
+// may grow, and only to the number of q heads.
 
 #include "reference/judge/shrink.h"
 
