@@ -285,7 +285,8 @@ class TestHelp(unittest.TestCase):
             self.assertIn("3 inconclusive", done.stdout)
 
     def test_lists(self) -> None:
-        lists = {"candidates": "ring:double", "recipes": "walsh_probe", "masks": "window"}
+        lists = {"candidates": "ring:double", "recipes": "walsh_probe", "masks": "window",
+                 "memory": "+page_end"}
         for what, found in {**lists, "cases": SMALL[:8]}.items():
             done = command("list", what)
             self.assertEqual(done.returncode, 0)

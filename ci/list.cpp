@@ -56,6 +56,25 @@ void list_recipes() {
   for (const auto& [kind, what] : kRecipes) fmt::print("{:<18} {}\n", to_string(InputRecipe{kind, 0, "...", 0}), what);
 }
 
+void list_memory() {
+  static constexpr std::pair<const char*, const char*> kWords[]{
+      {"bhsd", "axis order batch, heads, sequence, dim; one of the three orders comes first"},
+      {"bshd", "axis order batch, sequence, heads, dim"},
+      {"thd", "bshd with batch 1"},
+      {"+gapN", "N elements between rows"},
+      {"+broadcast_kv", "stride 0 over the heads of K and V"},
+      {"+dim2", "the last stride is 2"},
+      {"+mixed", "every tensor laid out differently"},
+      {"+huge_batch", "the batch stride is beyond 2^31 elements"},
+      {"+huge_seq", "the sequence stride is beyond 2^31 elements"},
+      {"+page_end", "the last element ends at a page nobody may touch"},
+      {"+alias", "q, k and v are one memory"},
+      {"+v_in_k", "V is the first columns of K"},
+      {"+nan1", "NaN in slots no row sees, instead of finite poison"},
+      {"+nan2", "NaN besides in slots that some rows do not see, inside tiles they work on"}};
+  for (const auto& [word, what] : kWords) fmt::print("{:<18} {}\n", word, what);
+}
+
 }  // namespace
 
 ExitCode run_list(const std::string& what, const std::string& tier) {
@@ -65,6 +84,8 @@ ExitCode run_list(const std::string& what, const std::string& tier) {
     list_recipes();
   } else if (what == "masks") {
     fmt::print("full\ncausal_top_left\ncausal_bottom_right\nwindow(l,r)\n");
+  } else if (what == "memory") {
+    list_memory();
   } else if (what == "cases") {
     CaseChoice choice;
     choice.tier = tier;
@@ -72,7 +93,7 @@ ExitCode run_list(const std::string& what, const std::string& tier) {
     choice.memory_bytes_max = UINT64_MAX;
     for (const Case& c : choose_cases(choice)) fmt::print("{}\n", to_string(c));
   } else {
-    throw InputError("there is no list of '" + what + "'; give candidates, recipes, masks or cases");
+    throw InputError("there is no list of '" + what + "'; give candidates, recipes, masks, memory or cases");
   }
   return ExitCode::kAccepted;
 }

@@ -22,7 +22,7 @@ Examples
   ringproof gate --case 'fwd/fp32/b1.hq4.hkv2.sq99.skv300.dqk64.dv64/causal_bottom_right/scale0.125/gauss:7/bhsd/single'
   ringproof gate --cases mine.txt --in-order             replay a file of Case lines, call by call
   ringproof power                                        what the judge rejects: faults, check by check
-  ringproof list candidates | recipes | masks | cases
+  ringproof list candidates | recipes | masks | memory | cases
 
 Exit codes
   0 accepted   1 rejected   2 bad usage or input   3 inconclusive   4 more declared Cases refused than allowed
@@ -105,8 +105,8 @@ int run_command(int argc, char** argv) {
   PowerOptions power;
   power.arguments = options.arguments;
   add_power(app, power);
-  CLI::App* list = app.add_subcommand("list", "Show candidates, recipes, masks or cases");
-  list->add_option("what", listed, "candidates, recipes, masks or cases")->required();
+  CLI::App* list = app.add_subcommand("list", "Show candidates, recipes, masks, memory words or cases");
+  list->add_option("what", listed, "candidates, recipes, masks, memory or cases")->required();
   list->add_option("--tier", tier, "Which tier's cases")->capture_default_str();
   try {
     app.parse(argc, argv);

@@ -88,7 +88,23 @@ Memory draw_memory(Draw& draw, std::int64_t batch) {
   memory.broadcast_kv = draw.one_in(6);
   memory.dim2 = draw.one_in(6);
   memory.mixed = draw.one_in(6);
+  // What only an odd memory shows; require_judgeable sends back what does not go together.
+  memory.huge_batch = draw.one_in(16);
+  memory.huge_seq = draw.one_in(24);
+  memory.page_end = draw.one_in(8);
+  memory.v_in_k = draw.one_in(10);
+  memory.nan_level = draw.one_in(3) ? static_cast<int>(1 + draw.below(2)) : 0;
   return memory;
+}
+
+// q = k = v, where their shapes agree.
+void draw_alias(Draw& draw, Case& c) {
+  const Problem& p = c.problem;
+  const bool fits = p.shape_q() == p.shape_k() && p.shape_k() == p.shape_v() && !c.memory.broadcast_kv;
+  if (!fits || !draw.one_in(3)) return;
+  c.memory.alias = true;
+  c.memory.v_in_k = false;
+  c.memory.nan_level = 0;
 }
 
 Case draw_case(Draw& draw, const CaseSpace& space, int size) {
@@ -109,6 +125,7 @@ Case draw_case(Draw& draw, const CaseSpace& space, int size) {
   p.softmax_scale = rounded_scalar(draw.one_of(std::array{usual, usual, usual, usual, 1.0, 0.1, -0.5, 0.0}), p.dtype);
   c.inputs = draw_recipe(draw);
   c.memory = draw_memory(draw, p.batch);
+  draw_alias(draw, c);
   return c;
 }
 

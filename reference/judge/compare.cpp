@@ -20,8 +20,9 @@ std::array<std::int64_t, 4> index_of(const Shape& shape, std::int64_t linear) {
           linear / shape[3] % shape[2], linear % shape[3]};
 }
 
-// A row that sees nothing, of a candidate that does not claim what stands there.
+// A row that sees nothing, of a candidate that does not claim what stands there; or one that nan2 has spoiled.
 bool is_undefined(const Reference& reference, const Got& got, std::size_t row) {
+  if (!got.rows_spoiled.empty() && got.rows_spoiled[static_cast<std::size_t>(reference.want.row_at(row))]) return true;
   return !got.empty_rows_defined && reference.want.statistics.rows[row].visible_count == 0;
 }
 
@@ -85,7 +86,8 @@ TensorEvidence compare_by_value(const Reference& reference, const Arithmetic& ar
   const TensorView out = got.out.view();
   for (std::size_t row = 0; row < reference.want.lse.value.size(); ++row) {
     const RowScalars& scalars = reference.want.statistics.rows[row];
-    if (scalars.visible_count == 0 || (scalars.visible_count > 1 && !one_hot)) continue;
+    if (scalars.visible_count == 0 || (scalars.visible_count > 1 && !one_hot) || is_undefined(reference, got, row))
+      continue;
     // exact: all other keys together weigh at most n exp(-40), times the largest ratio of its values, 61.
     const double slack = one_hot ? 61 * static_cast<double>(scalars.visible_count) * std::exp(-40.0) : 0;
     if (!returns_single_key_by_value(problem, arithmetic, scalars, slack)) continue;
@@ -151,13 +153,15 @@ Evidence compare(const std::string& candidate, const Reference& reference, const
                     reference.time_ms};
   evidence.rows = reference.rows_judged();
   if (got.status != CallStatus::kReturned) return evidence;
+  evidence.warnings = got.shown;
   const Bounds bounds = bound_forward(reference.c, arithmetic, reference.want);
   evidence.tensors = compare_tensors(reference, bounds, bounds, got);
   evidence.by_value = compare_by_value(reference, arithmetic, got);
   const Bounds probabilistic = bound_probabilistic(reference.c, arithmetic, reference.want, bounds, tensors_in_run);
   evidence.probabilistic = compare_tensors(reference, probabilistic, bounds, got);
   evidence.is_independent = is_independent(reference.c, arithmetic);
-  const std::vector<std::size_t> rows = rows_drawn_apart(reference, bounds);
+  std::vector<std::size_t> rows = rows_drawn_apart(reference, bounds);
+  std::erase_if(rows, [&](std::size_t row) { return is_undefined(reference, got, row); });
   evidence.noise = noise_of(reference, arithmetic, got.out, bounds, rows, evidence.is_independent);
   evidence.bias = bias_of(reference, arithmetic, got.out, bounds, rows, evidence.is_independent);
   warn(evidence);

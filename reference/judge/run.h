@@ -26,12 +26,17 @@ struct Got {
   std::vector<std::string> structure_faults;  ///< one sentence each: elements unwritten, writes outside, inputs changed
   double time_ms;                             ///< of the call alone
   bool empty_rows_defined = true;             ///< it claims O = 0, lse = -inf there; else they are counted, not judged
+  std::vector<bool> rows_spoiled{};  ///< [batch, heads_q, seqlen_q]: see a NaN placed by nan2; empty: none does
+  std::vector<std::string> shown{};  ///< properties it does not claim: they never change an outcome
 };
 
 /// Calls the candidate on the Case's inputs, laid out as its memory says (dense for a candidate without
-/// arbitrary strides), with NaN outside the tensors and finite poison in keys no row sees; one call per rank
-/// where the topology has several. Catches every exception of the candidate; throws nothing but a
-/// programmer's mistake.
-Got run(const Candidate& candidate, const Reference& reference, Buffers& buffers);
+/// arbitrary strides), with NaN outside the tensors and poison in hidden slots (hidden_slots.h): NaN up to the level
+/// that the Case asks for and the candidate claims. Where it asks for more than is claimed, a second call with that
+/// level shows what leaks. One call per rank where the topology has several. Without `asks_lse` a candidate that
+/// writes lse gets none to write. What the previous call on these buffers did after its return is a fault found
+/// here. Catches every exception of the candidate; a crash ends the process with one sentence and exit code 3;
+/// throws nothing but a programmer's mistake.
+Got run(const Candidate& candidate, const Reference& reference, Buffers& buffers, bool asks_lse = true);
 
 }  // namespace ringproof

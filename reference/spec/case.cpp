@@ -52,15 +52,33 @@ void validate_memory(const Case& c) {
   require(memory.order != AxisOrder::kThd || c.problem.batch == 1, "the memory thd holds one batch; give b1 or bshd");
   const bool same_shape = c.problem.shape_q() == c.problem.shape_k() && c.problem.head_dim_qk == c.problem.head_dim_v;
   require(!memory.alias || same_shape, "the memory alias needs q, k and v of one shape");
+  require(!memory.alias || !memory.broadcast_kv, "the memory alias has no heads to broadcast; leave broadcast_kv out");
+  require(!memory.alias || !memory.v_in_k, "the memory alias has V in K already; leave v_in_k out");
+  require(!memory.alias || memory.nan_level == 0,
+          "the memory alias hides no slot, as every key is a query too; leave nan1 and nan2 out");
   require(!memory.v_in_k || c.problem.head_dim_v <= c.problem.head_dim_qk, "the memory v_in_k needs dv at most dqk");
 }
 
-void require_memory_built(const Memory& memory) {
-  for (const auto& [set, name] :
-       {std::pair{memory.huge_batch, "huge_batch"}, std::pair{memory.huge_seq, "huge_seq"},
-        std::pair{memory.page_end, "page_end"}, std::pair{memory.alias, "alias"}, std::pair{memory.v_in_k, "v_in_k"},
-        std::pair{memory.nan_level > 0, "nan1 and nan2"}}) {
-    if (set) throw InputError(std::string("the memory ") + name + " is not judged by this version yet; leave it out");
+// Indices along the axis whose stride is beyond 2^31, over all tensors; 0 without such an axis.
+long double huge_steps(const Case& c) {
+  const Problem& p = c.problem;
+  const auto steps = [&](std::int64_t length) {
+    const long double rows = c.memory.huge_seq ? static_cast<long double>(length) : 1;
+    const long double batch = c.memory.huge_batch ? static_cast<long double>(p.batch) : 1;
+    return rows * batch + p.topology.rank_count;  // one more on each rank, for what lies below
+  };
+  if (!c.memory.huge_batch && !c.memory.huge_seq) return 0;
+  return 3 * steps(p.seqlen_q) + 2 * steps(p.seqlen_kv);
+}
+
+// Addresses, not memory: a candidate keeps them until its next call, and user space has 2^47 bytes.
+void require_addresses(const Case& c) {
+  constexpr long double kAddressBytesMax = 0x1p43L;
+  const long double needed = huge_steps(c) * 2 * 0x1p31L * static_cast<long double>(size_bytes(c.problem.dtype));
+  if (!(needed <= kAddressBytesMax)) {
+    throw InputError("the memory " + to_string(c.memory) + " needs more than 2^43 bytes of addresses at " +
+                     std::to_string(c.problem.seqlen_q) + " rows and " + std::to_string(c.problem.seqlen_kv) +
+                     " keys; give fewer");
   }
 }
 
@@ -102,7 +120,9 @@ std::uint64_t memory_bytes_needed(const Case& c) {
           ? 0.0L
           : (static_cast<long double>(p.seqlen_q) / static_cast<long double>(mask.block_q) + 1) *
                 (static_cast<long double>(p.seqlen_kv) / static_cast<long double>(mask.block_kv) + 1);
-  const long double total = inputs * bytes * (1 + 3 * padding) + answers + widened + 4 * flags;
+  // Around what lies far from everything: guard zones thrice, and a page for each level of its page table.
+  const long double around = huge_steps(c) * (3 * 8192 * bytes + 4 * 4096);
+  const long double total = inputs * bytes * (1 + 3 * padding) + answers + widened + 4 * flags + around;
   const auto limit = static_cast<long double>(std::numeric_limits<std::uint64_t>::max() / 2);
   return static_cast<std::uint64_t>(std::min(total, limit));
 }
@@ -113,7 +133,7 @@ void require_judgeable(const Case& c, std::uint64_t memory_bytes_max) {
                      " is not judged by this version yet; give fwd");
   }
   require_built(c.problem);
-  require_memory_built(c.memory);
+  require_addresses(c);
   if (c.problem.topology.rank_count > kRankCountMax) {
     throw InputError("the topology " + to_string(c.problem.topology) + " has more ranks than this version runs, " +
                      std::to_string(kRankCountMax) + "; give fewer");

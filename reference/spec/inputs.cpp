@@ -37,7 +37,8 @@
 //   exact            one key has all the weight: q_s = m code(t(s)), k_s = code(s) (see below)
 //   real(name)       the stored activations, first seqlen tokens, seed unused
 //
-// Where K and V are broadcast over heads, h is 0 for every head.
+// Where K and V are broadcast over heads, h is 0 for every head. With alias K and V are Q, whatever the recipe; with
+// v_in_k V is the first head_dim_v columns of K.
 
 #include "reference/spec/inputs.h"
 
@@ -255,6 +256,30 @@ double key_value(const Problem& problem, const InputRecipe& recipe, const Index&
   return is_slope ? draw / 8 : draw;
 }
 
+Inputs make_own(const Problem& problem, const InputRecipe& recipe, const Memory& memory) {
+  if (recipe.kind == RecipeKind::kReal) return read_real_inputs(problem, recipe.real_name);
+  const Inputs inputs{
+      {problem.dtype, problem.shape_q()}, {problem.dtype, problem.shape_k()}, {problem.dtype, problem.shape_v()}};
+  const bool broadcast = memory.broadcast_kv;
+  if (recipe.kind == RecipeKind::kExact) {
+    fill_exact(inputs, problem, recipe, broadcast);
+    return inputs;
+  }
+  fill(inputs.q, false, [&](const Index& at) { return query_value(problem, recipe, at); });
+  fill(inputs.k, broadcast, [&](const Index& at) { return key_value(problem, recipe, at); });
+  fill(inputs.v, broadcast, [&](const Index& at) { return value_code(problem, recipe, at); });
+  return inputs;
+}
+
+// What lies in one memory is one: with alias K and V are Q, with v_in_k V is the first columns of K.
+Inputs share(Inputs inputs, const Memory& memory) {
+  if (memory.alias) return {inputs.q, inputs.q, inputs.q};
+  TensorView columns = inputs.k.view();
+  columns.shape[3] = inputs.v.shape()[3];
+  copy_elements(columns, inputs.v.view());
+  return inputs;
+}
+
 }  // namespace
 
 std::uint64_t hashed_bits(std::uint64_t seed, TensorRole role, std::int64_t index, int word) {
@@ -270,18 +295,8 @@ double gauss_draw(std::uint64_t seed, TensorRole role, std::int64_t index) {
 
 Inputs make_inputs(const Problem& problem, const InputRecipe& recipe, const Memory& memory) {
   validate(recipe, problem, memory);
-  if (recipe.kind == RecipeKind::kReal) return read_real_inputs(problem, recipe.real_name);
-  const Inputs inputs{
-      {problem.dtype, problem.shape_q()}, {problem.dtype, problem.shape_k()}, {problem.dtype, problem.shape_v()}};
-  const bool broadcast = memory.broadcast_kv;
-  if (recipe.kind == RecipeKind::kExact) {
-    fill_exact(inputs, problem, recipe, broadcast);
-    return inputs;
-  }
-  fill(inputs.q, false, [&](const Index& at) { return query_value(problem, recipe, at); });
-  fill(inputs.k, broadcast, [&](const Index& at) { return key_value(problem, recipe, at); });
-  fill(inputs.v, broadcast, [&](const Index& at) { return value_code(problem, recipe, at); });
-  return inputs;
+  if (memory.alias || memory.v_in_k) return share(make_own(problem, recipe, memory), memory);
+  return make_own(problem, recipe, memory);
 }
 
 }  // namespace ringproof

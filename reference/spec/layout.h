@@ -45,7 +45,8 @@ struct StridedLayout {
   std::int64_t span;
 };
 
-/// Lays a tensor of `shape` out as `memory` says. lse is dense in the order given (its dim stride is 1).
+/// Lays a tensor of `shape` out as `memory` says. lse is dense in the order given (its dim stride is 1). With v_in_k,
+/// V is a view of K with K's strides and is not laid out here. Requires a span below 2^63 (require_judgeable).
 StridedLayout lay_out(const Memory& memory, TensorRole role, const Shape& shape);
 
 /// `bhsd`, `bshd+gap8`, `thd+gap3`, `bhsd+dim2+mixed`, ...

@@ -96,5 +96,23 @@ TEST(Layout, ATensorWithoutElementsSpansNothing) {
   }
 }
 
+TEST(Layout, WithHugeStridesLeavesTheOtherAxesClose) {
+  const Shape shape{2, 3, 5, 8};
+  Memory memory;
+  memory.gap = 2;
+  const Shape usual = lay_out(memory, TensorRole::kQ, shape).stride;
+  memory.huge_batch = true;
+  EXPECT_EQ(lay_out(memory, TensorRole::kQ, shape).stride,
+            (Shape{usual[0] + (std::int64_t{1} << 31), usual[1], usual[2], usual[3]}));
+  memory.huge_batch = false;
+  memory.huge_seq = true;
+  EXPECT_EQ(lay_out(memory, TensorRole::kQ, shape).stride, (Shape{30, 10, 60 + (std::int64_t{1} << 31), 1}));
+  memory.broadcast_kv = true;
+  EXPECT_EQ(lay_out(memory, TensorRole::kK, shape).stride, (Shape{10, 0, 20 + (std::int64_t{1} << 31), 1}));
+  memory.huge_batch = true;
+  EXPECT_EQ(lay_out(memory, TensorRole::kLse, {2, 3, 5, 1}).stride[2],
+            2 * lay_out(memory, TensorRole::kLse, {2, 3, 5, 1}).stride[0]);
+}
+
 }  // namespace
 }  // namespace ringproof

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace ringproof {
+
+/// Memory of its own pages: it stays at its address, costs nothing where nobody touches it, and some of its pages can
+/// be watched. All bytes are 0 at first.
+class Mapping {
+ public:
+  Mapping() = default;
+  /// Throws Error when this machine does not map that many bytes (of addresses, not of memory).
+  explicit Mapping(std::size_t bytes);
+  ~Mapping();
+  Mapping(Mapping&& other) noexcept;
+  Mapping& operator=(Mapping&& other) noexcept;
+
+  std::byte* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+
+  /// From now on the first touch of the last `bytes` (whole pages) is noted, by whichever thread; it does not end the
+  /// process: the pages open, with what they hold, and the thread goes on. Throws Error when too many are watched.
+  void watch_tail(std::size_t bytes);
+
+  /// Opens what was watched; nothing is watched any more.
+  void unwatch();
+
+  /// Bytes between the begin of the watched tail and its first touch; negative while nobody touched it.
+  std::ptrdiff_t touched_at() const;
+
+ private:
+  std::byte* data_ = nullptr;
+  std::size_t bytes_ = 0;
+  int watched_ = -1;  // its place in the table the signal handler reads
+};
+
+/// Bytes of a page.
+std::size_t page_bytes();
+
+/// While one lives, a crash (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) of any thread writes its sentence to stderr and
+/// ends the process with exit code 3: what a candidate did cannot be undone inside the process that called it. Where
+/// several live, each is written, as any of them may have crashed.
+class CrashSentence {
+ public:
+  explicit CrashSentence(std::string sentence);
+  ~CrashSentence();
+  CrashSentence(const CrashSentence&) = delete;
+  CrashSentence& operator=(const CrashSentence&) = delete;
+
+ private:
+  std::string sentence_;
+  std::size_t place_;
+};
+
+}  // namespace ringproof
