@@ -212,8 +212,8 @@ class TestBadInput(unittest.TestCase):
         )
 
     def test_what_is_not_built_is_refused_with_a_sentence(self) -> None:
-        softcap = SMALL.replace("scale0.25", "scale0.25,softcap30")
-        self.assert_refused("softcap is not judged by this version", "--case", softcap)
+        descale = SMALL.replace("scale0.25", "scale0.25,descale(1,2,1)")
+        self.assert_refused("descale factors belong to fp8 storage", "--case", descale)
         self.assert_refused(
             "bwd is not judged by this version", "--case", SMALL.replace("fwd/", "bwd/")
         )

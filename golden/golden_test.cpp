@@ -91,7 +91,7 @@ void expect_oracle_within(const Golden& golden, const std::string& prefix) {
   const Case c = parse_case(golden.line);
   const Inputs inputs = make_inputs(c.problem, c.inputs, c.memory);
   const ForwardAnswer answer =
-      attention_forward(c.problem, inputs.q.view(), inputs.k.view(), inputs.v.view(), 1);
+      attention_forward(with_data(c.problem, inputs), inputs.q.view(), inputs.k.view(), inputs.v.view(), 1);
   const double u = static_cast<double>(std::numeric_limits<long double>::epsilon()) / 2;
   EXPECT_EQ(answer.unit_roundoff, c.problem.dtype == Dtype::kF64 ? u : 0x1p-53);
   const Bounds error = oracle_error(c.problem, answer);

@@ -239,7 +239,7 @@ Case draw_grammar(Draw& draw, int) {
   p.has_sink = draw.one_in(3);
   if (draw.one_in(3)) {
     for (double* descale : {&p.descale_q, &p.descale_k, &p.descale_v})
-      *descale = std::fabs(draw_number(draw, Dtype::kF64));
+      *descale = std::fabs(draw_number(draw, p.dtype));
   }
   c.inputs = {static_cast<RecipeKind>(draw.below(16)), 0, "", draw.bits() >> draw.below(64)};
   if (c.inputs.kind == RecipeKind::kLargeOffset) c.inputs.offset = draw_number(draw, Dtype::kF64);

@@ -9,9 +9,10 @@
 namespace ringproof {
 
 /// Absolute error bounds, dense, in the order of shape_out() and shape_lse(). +inf where nothing can be
-/// promised (such elements are *not judged*); never clamped. Empty rows have bound 0.
+/// promised (such elements are *not judged*); never clamped. Empty rows have bound 0 (their lse only without a sink).
 struct Bounds {
   std::vector<double> out, lse;
+  std::vector<double> lse_keys{};  ///< of an lse that leaves the sink out; empty where there is no sink
 };
 
 /// The deterministic bound of a candidate that declares `arithmetic` (resolved): what is left between got and
@@ -23,7 +24,8 @@ Bounds bound_forward(const Case& c, const Arithmetic& arithmetic, const ForwardA
 /// files.
 struct RowErrors {
   double weight_rms;      ///< sqrt(sum p A^2): common to numerator and denominator, multiplies sqrt(sum p (v - O)^2)
-  double weight_mean;     ///< sum p A
+  double weight_sink;     ///< p A of the sink, multiplies |O|
+  double weight_mean;     ///< sum p A, the sink included
   double weight_max;      ///< max A
   double weight_sum_min;  ///< G: least value of sum p (1 + a)
   double numerator;       ///< B: numerator only, multiplies sum p (1 + A) |v|

@@ -50,7 +50,9 @@ void take(Used& used, const SimulatedKernel& kernel, const Reference& reference)
                            (kernel.descending ? " descending" : "") + (kernel.base_two ? " base two" : "") +
                            (kernel.adversarial ? " adversarial" : "");
   used.out = std::max(used.out, worst_of(what + " out", got.out, reference.want.out, bounds.out));
-  used.lse = std::max(used.lse, worst_of(what + " lse", got.lse, reference.want.lse, bounds.lse));
+  const WideValues& want_lse = kernel.lse_of_keys ? reference.want.lse_keys : reference.want.lse;
+  used.lse =
+      std::max(used.lse, worst_of(what + " lse", got.lse, want_lse, kernel.lse_of_keys ? bounds.lse_keys : bounds.lse));
 }
 
 // Small problems of every kind, in storage `dtype`.

@@ -87,7 +87,7 @@ double bound_element(const Arithmetic& a, Dtype out, const RowParts& parts, cons
   const double scores = squared(random.scores) * about_want;
   const double sums = squared(random.sums) * (squared(s.p_abs_v[at]) + squared(want));
   const double drawn = lambda * std::sqrt(cast + scores + sums) * (1 + all.weight_max) * (1 + all.numerator);
-  const double rest = (common.weight_rms + second_order(all)) * spread +
+  const double rest = (common.weight_rms + second_order(all)) * spread + common.weight_sink * magnitude +
                       common.numerator * (1 + all.weight_max) * s.p_abs_v[at] + common.underflow * s.sum_abs_v[at];
   const double before = (drawn + rest) / ((1 - all.denominator) * all.weight_sum_min) +
                         common.denominator / (1 - all.denominator) * magnitude;

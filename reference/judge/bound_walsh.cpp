@@ -7,6 +7,9 @@
 //
 //   pre = (u_P + 4u) |O|           lse = ln n to (8 + 4 ln n) u
 //
+// Softcap changes nothing: tanh(0) = 0 in every tanh we know. A sink, fp8 (whose P is scaled and whose values may not
+// be 1) and a P scale that is no power of two leave the general bound.
+//
 // Merging m partials adds R1 with sum p |v| = 1, and its part of lse. Without merges O = 0 has bound half_ulp(0): one
 // key missing, added or doubled shows at any length.
 
@@ -20,9 +23,10 @@ namespace ringproof {
 
 bool walsh_bound_holds(const Case& c, const Arithmetic& a) {
   const FormatFacts accumulator = format_facts(a.accumulator_dtype);
-  return c.inputs.kind == RecipeKind::kWalshProbe && !c.problem.has_sink &&
-         c.problem.seqlen_kv < std::int64_t{1} << 24 && accumulator.precision >= 24 && a.mma_block == 0 &&
-         !a.p_is_normalised && a.exp_error_relative <= 5 * accumulator.unit_roundoff;
+  return c.inputs.kind == RecipeKind::kWalshProbe && !c.problem.has_sink && !is_fp8(c.problem.dtype) &&
+         std::ldexp(1.0, std::ilogb(a.p_scale)) == a.p_scale && c.problem.seqlen_kv < std::int64_t{1} << 24 &&
+         accumulator.precision >= 24 && a.mma_block == 0 && !a.p_is_normalised &&
+         a.exp_error_relative <= 5 * accumulator.unit_roundoff;
 }
 
 Bounds bound_walsh(const Case& c, const Arithmetic& a, const ForwardAnswer& want) {

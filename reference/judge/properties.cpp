@@ -139,7 +139,7 @@ PropertyResult common_offset_changes_nothing(const Candidate& candidate, const C
   const Case c = apart(original);
   const Inputs plain = inputs_of(c);
   // Powers of two, so that storage holds them: scores gain between 4 and 8.
-  const double factor = c.problem.softmax_scale * c.problem.descale_q * c.problem.descale_k;
+  const double factor = c.problem.score_scale();
   const double offset = std::ldexp(1.0, 2 - std::ilogb(factor));
   const auto with_offset = [&](double k_0) {
     Inputs inputs = plain;
@@ -358,7 +358,7 @@ const std::vector<Property>& properties() {
       {"values enter linearly", always, values_enter_linearly},
       {"a common offset changes nothing",
        [](const Candidate&, const Description&, const Case& c) {
-         const double scale = std::fabs(c.problem.softmax_scale);
+         const double scale = std::fabs(c.problem.score_scale());
          // The offset must be a number of the storage, and one that scores of its rounding survive.
          return c.problem.softcap == 0 && !c.problem.has_sink && 0x1p-6 <= scale && scale <= 0x1p6;
        },

@@ -83,8 +83,9 @@ PropertyAnswer answer_to(const Candidate& candidate, const Case& c, const Inputs
   // Inputs that no recipe made are bounded as any inputs are.
   answer.c.inputs = {RecipeKind::kGauss, 0, "", c.inputs.seed};
   const Problem& problem = answer.c.problem;
-  const Reference reference{answer.c, inputs,
-                            attention_forward(problem, inputs.q.view(), inputs.k.view(), inputs.v.view(), 1), 0};
+  const Reference reference{
+      answer.c, inputs,
+      attention_forward(with_data(problem, inputs), inputs.q.view(), inputs.k.view(), inputs.v.view(), 1), 0};
   Buffers buffers;
   answer.got = run(candidate, reference, buffers);
   if (answer.got.status != CallStatus::kReturned) {
@@ -94,6 +95,7 @@ PropertyAnswer answer_to(const Candidate& candidate, const Case& c, const Inputs
   const Description description = candidate.describe(problem.dtype, c.direction);
   answer.is_deterministic = description.has(kForwardDeterministic);
   answer.bounds = bound_forward(answer.c, resolve(description.arithmetic, problem.dtype), reference.want);
+  if (answer.got.lse_leaves_sink_out) answer.bounds.lse = answer.bounds.lse_keys;
   if (!answer.got.structure_faults.empty()) answer.trouble = rejected(answer.got.structure_faults.front());
   return answer;
 }

@@ -45,7 +45,7 @@ class Call {
       : candidate_(candidate),
         reference_(reference),
         problem_(reference.c.problem),
-        asked_(problem_),
+        asked_(with_data(problem_, reference.inputs)),
         buffers_(buffers),
         memory_(reference.c.memory),
         hidden_(problem_, reference.c.inputs.seed, nan_level, memory_.broadcast_kv) {
@@ -222,6 +222,7 @@ Got call_once(const Candidate& candidate, const Description& description, const 
   Got got{CallStatus::kReturned, "", {}, {}, false, {}, 0};
   got.structure_faults = written_late(buffers);
   got.empty_rows_defined = description.has(kEmptyRowsDefined);
+  got.lse_leaves_sink_out = reference.c.problem.has_sink && description.has(kLseLeavesSinkOut);
   ++buffers.calls;
   std::optional<Call> call;
   const auto unplaced =

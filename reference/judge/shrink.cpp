@@ -78,6 +78,9 @@ std::vector<Case> shrink_candidates(const Case& c) {
   offer(neighbours, c, [](Case& n) { n.problem.heads_q = n.problem.heads_kv = 1; });
   offer(neighbours, c, [](Case& n) { n.problem.heads_kv = n.problem.heads_q; });
   offer(neighbours, c, [](Case& n) { n.memory = {}; });
+  offer(neighbours, c, [](Case& n) { n.problem.softcap = 0; });
+  offer(neighbours, c, [](Case& n) { n.problem.has_sink = false; });
+  offer(neighbours, c, [](Case& n) { n.problem.descale_q = n.problem.descale_k = n.problem.descale_v = 1; });
   if (p.mask.kind != MaskKind::kFull) offer(neighbours, c, [](Case& n) { n.problem.mask = Mask{MaskKind::kFull}; });
   if (p.mask.kind == MaskKind::kWindow) {
     offer(neighbours, c, [](Case& n) { n.problem.mask = Mask{MaskKind::kCausalBottomRight}; });

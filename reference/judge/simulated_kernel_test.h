@@ -20,9 +20,12 @@ struct SimulatedKernel {
   Arithmetic arithmetic;  ///< resolved; what the kernel does and declares
   std::int64_t tile = 16;
   bool descending = false;
-  bool base_two = false;     ///< exp2(s c - m c) with c = scale log2 e, instead of exp(s scale - m)
-  bool adversarial = false;  ///< errors of full size in the direction that moves O most; else rounding to
-                             ///< nearest. Not for fp64 accumulators: a double cannot hold their errors
+  bool base_two = false;            ///< exp2(s c - m c) with c = scale log2 e, instead of exp(s scale - m)
+  bool adversarial = false;         ///< errors of full size in the direction that moves O most; else rounding to
+                                    ///< nearest. Not for fp64 accumulators: a double cannot hold their errors
+  bool running_is_partial = false;  ///< what merging leaves is stored in the partial dtype too
+  bool sink_first = false;          ///< the running maximum starts at the sink, which else joins l at the end
+  bool lse_of_keys = false;         ///< lse leaves the sink out
 };
 
 struct SimulatedAnswer {
@@ -57,6 +60,8 @@ class SimulatedRow {
     Partial partial{std::vector<double>(static_cast<std::size_t>(dv), 0.0)};
     if (a_.p_is_normalised) return over_normalised(ranges, partial);
     double m = -std::numeric_limits<double>::infinity(), l = 0;
+    sum_of_keys_ = 0;
+    if (adds_sink_ && kernel_.sink_first) m = sink_score(), l = 1;
     std::vector<KeyRange> tiles;
     for (const KeyRange& range : ranges) {
       for (std::int64_t begin = range.begin; begin < range.end; begin += kernel_.tile) {
@@ -65,15 +70,20 @@ class SimulatedRow {
     }
     if (kernel_.descending) std::reverse(tiles.begin(), tiles.end());
     for (const KeyRange& tile : tiles) take_tile(tile, m, l, partial.out);
-    if (tiles.empty()) return partial;
+    if (tiles.empty() && !adds_sink_) return partial;
+    const double of_keys = tiles.empty() ? partial.lse : log_sum(m, kernel_.sink_first ? sum_of_keys_ : l);
+    if (adds_sink_ && !kernel_.sink_first) take_sink(m, l, partial.out);
     for (std::int64_t c = 0; c < dv; ++c) {
       double& value = partial.out[static_cast<std::size_t>(c)];
       value = rounded(value / l, away(c));
+      if (descale_v() != 1) value = rounded(value * rounded(descale_v(), away(c)), away(c));
     }
-    const double maximum = kernel_.base_two ? rounded(m * problem_.softmax_scale, 1) : m;
-    partial.lse = rounded(maximum + rounded(std::log(l), 1), 1);
+    partial.lse = kernel_.lse_of_keys ? of_keys : log_sum(m, l);
     return partial;
   }
+
+  /// Whether the next over() takes the sink: one part of a row does.
+  void add_sink(bool adds) { adds_sink_ = adds && problem_.has_sink; }
 
   /// Merges `other` into `running` by the form declared, in fp32 at least.
   void merge(Partial& running, const Partial& other) const {
@@ -119,30 +129,116 @@ class SimulatedRow {
     return wide ? exact : round_to(Dtype::kF32, exact * (1 + direction * std::max(room, 0.0)));
   }
   // Up for values above the answer: the weights conspire to lift the first column.
-  double towards(std::int64_t key) const { return v(key, 0) > want_[0] ? 1 : -1; }
+  double towards(std::int64_t key) const { return v(key, 0) * descale_v() > want_[0] ? 1 : -1; }
   double away(std::int64_t column) const { return want_[static_cast<std::size_t>(column)] >= 0 ? 1 : -1; }
 
-  double q(std::int64_t c) const { return operand(reference_.inputs.q.view().load(b_, h_, i_, c)); }
+  double log_sum(double m, double l) const {
+    const double maximum = kernel_.base_two ? rounded(m * factor(), 1) : m;
+    return rounded(maximum + rounded(std::log(l), 1), 1);
+  }
+
+  // The sink as the kernel holds scores.
+  double sink_score() const {
+    const double z = reference_.inputs.sink[static_cast<std::size_t>(h_)];
+    return kernel_.base_two ? two_of(z) / constant() : z;
+  }
+  // z log2 e, rounded twice, away from how constant() is.
+  double two_of(double z) const { return rounded(z * rounded(std::log2(std::exp(1.0)), -1), z > 0 ? -1 : 1); }
+  // exp(sink - m), where in base two the sink meets log2 e on its own, rounded twice.
+  double sink_weight(double m) const {
+    if (!kernel_.base_two) return exponential(rounded(sink_score() - m, 1), 1);
+    const double two = two_of(reference_.inputs.sink[static_cast<std::size_t>(h_)]);
+    return exponential(rounded(two - rounded(m * constant(), -1), 1), 1, true);
+  }
+  void take_sink(double& m, double& l, std::vector<double>& out) const {
+    const double z = sink_score();
+    if (!std::isfinite(m)) {
+      m = z, l = 1;
+      return;
+    }
+    if (z > m) {
+      const double old = m;
+      m = z;
+      rescale_all(old, m, l, out);
+      l = rounded(l + (kernel_.base_two ? sink_weight(m) : 1), -1);
+      return;
+    }
+    l = rounded(l + sink_weight(m), -1);
+  }
+  void rescale_all(double m, double m_new, double& l, std::vector<double>& out) const {
+    const double factor = rescale(m, m_new);
+    l = rounded(l * factor, -1);
+    sum_of_keys_ = rounded(sum_of_keys_ * factor, -1);
+    for (std::size_t c = 0; c < out.size(); ++c) out[c] = rounded(out[c] * factor, away(static_cast<std::int64_t>(c)));
+  }
+
+  double q(std::int64_t c) const { return operand(reference_.inputs.q.view().load(b_, h_, i_, c), problem_.descale_q); }
   double k(std::int64_t j, std::int64_t c) const {
-    return operand(reference_.inputs.k.view().load(b_, h_ / problem_.heads_per_group(), j, c));
+    return operand(reference_.inputs.k.view().load(b_, h_ / problem_.heads_per_group(), j, c), problem_.descale_k);
   }
   double v(std::int64_t j, std::int64_t c) const {
-    return operand(reference_.inputs.v.view().load(b_, h_ / problem_.heads_per_group(), j, c));
+    return operand(reference_.inputs.v.view().load(b_, h_ / problem_.heads_per_group(), j, c), problem_.descale_v);
   }
-  double operand(double x) const { return round_to(a_.operand_dtype, x); }
+  // fp8 in a wider operand format is dequantised into it; else scale and O carry the descale factors.
+  bool dequantises() const { return is_fp8(problem_.dtype) && a_.operand_dtype != problem_.dtype; }
+  double operand(double x, double descale) const { return round_to(a_.operand_dtype, dequantises() ? x * descale : x); }
+  double descale_v() const { return dequantises() ? 1 : problem_.descale_v; }
+
+  // Terms as the accumulator adds them: one by one, or a truncating block's at a time, cut to its fraction bits below
+  // the largest of them and the sum, and the result cut to the accumulator's format.
+  template <class Term>
+  double summed(double sum, std::int64_t count, double direction, const Term& term) const {
+    if (a_.mma_block == 0) {
+      for (std::int64_t i = 0; i < count; ++i) sum = rounded(sum + rounded(term(i), direction), direction);
+      return sum;
+    }
+    for (std::int64_t begin = 0; begin < count; begin += a_.mma_block) {
+      const std::int64_t end = std::min<std::int64_t>(begin + a_.mma_block, count);
+      double largest = std::fabs(sum);
+      for (std::int64_t i = begin; i < end; ++i) largest = std::max(largest, std::fabs(term(i)));
+      if (largest == 0) continue;
+      const double unit = std::ldexp(1.0, std::ilogb(largest) - a_.accumulator_fraction_bits);
+      double total = std::trunc(sum / unit);
+      for (std::int64_t i = begin; i < end; ++i) total += std::trunc(term(i) / unit);
+      total *= unit;
+      if (total == 0) {
+        sum = 0;
+        continue;
+      }
+      const double last = std::ldexp(2 * u_, std::ilogb(total));
+      sum = std::trunc(total / last) * last;
+    }
+    return sum;
+  }
 
   double score(std::int64_t j) const {
     const double direction = towards(j);
-    double sum = 0;
-    for (std::int64_t c = 0; c < problem_.head_dim_qk; ++c) {
-      sum = rounded(sum + rounded(q(c) * k(j, c), direction), direction);
-    }
-    if (!kernel_.base_two) sum = rounded(sum * problem_.softmax_scale, direction);
+    double sum = summed(0, problem_.head_dim_qk, direction, [&](std::int64_t c) { return q(c) * k(j, c); });
+    if (!kernel_.base_two || problem_.softcap != 0) sum = rounded(sum * scale(), direction);
+    if (problem_.softcap != 0) sum = capped(sum, direction);
     return format_facts(a_.score_dtype).precision < format_facts(a_.accumulator_dtype).precision
                ? round_to(a_.score_dtype, sum)
                : sum;
   }
-  double constant() const { return rounded(rounded(problem_.softmax_scale * std::log2(std::exp(1.0)), 1), 1); }
+  // The scale with the descale factors in it, each product rounded.
+  double scale() const {
+    if (!is_fp8(problem_.dtype) || dequantises()) return problem_.softmax_scale;
+    return rounded(rounded(problem_.softmax_scale * problem_.descale_q, 1) * problem_.descale_k, 1);
+  }
+  // In base two the cap is multiplied in later, with log2 e.
+  double capped(double score, double direction) const {
+    const double argument = rounded(score * rounded(1 / problem_.softcap, direction), direction);
+    double tangent = std::tanh(argument);
+    if (kernel_.adversarial) tangent += direction * (a_.tanh_error_relative + 4 * u_) * (argument == 0 ? 0 : 1);
+    tangent = kernel_.adversarial ? tangent : rounded(tangent, direction);
+    return kernel_.base_two ? tangent : rounded(problem_.softcap * tangent, direction);
+  }
+  // What scores as the kernel holds them are multiplied by.
+  double factor() const {
+    if (!kernel_.base_two) return 1;
+    return problem_.softcap != 0 ? problem_.softcap : scale();
+  }
+  double constant() const { return rounded(rounded(factor() * std::log2(std::exp(1.0)), 1), 1); }
   // What stands in the exponential of key or maximum s under the maximum m.
   double weight(double s, double m, double direction) const {
     if (!kernel_.base_two) return exponential(rounded(s - m, direction), direction);
@@ -160,11 +256,13 @@ class SimulatedRow {
     for (const KeyRange& range : ranges) {
       for (std::int64_t j = range.begin; j < range.end; ++j) keys.push_back(j);
     }
+    if (keys.empty() && adds_sink_) partial.lse = log_sum(sink_score(), 1);
     if (keys.empty()) return partial;
     std::vector<double> weights;
     for (const std::int64_t j : keys) weights.push_back(score(j));
-    const double m = *std::max_element(weights.begin(), weights.end());
-    double l = 0;
+    double m = *std::max_element(weights.begin(), weights.end());
+    if (adds_sink_) m = std::max(m, sink_score());
+    double l = adds_sink_ ? sink_weight(m) : 0;
     for (std::size_t place = 0; place < keys.size(); ++place) {
       double& p = weights[place];
       p = weight(p, m, towards(keys[place]));
@@ -180,8 +278,7 @@ class SimulatedRow {
         partial.out[c] = rounded(partial.out[c] + rounded(cast * v(j, column), away(column)), away(column));
       }
     }
-    const double maximum = kernel_.base_two ? rounded(m * problem_.softmax_scale, 1) : m;
-    partial.lse = rounded(maximum + rounded(std::log(l), 1), 1);
+    partial.lse = log_sum(m, l);
     return partial;
   }
 
@@ -192,21 +289,20 @@ class SimulatedRow {
       scores.push_back(score(j));
       m_new = std::max(m_new, scores.back());
     }
-    if (std::isfinite(m) && m_new != m) {
-      const double factor = rescale(m, m_new);
-      l = rounded(l * factor, -1);
-      for (std::size_t c = 0; c < out.size(); ++c)
-        out[c] = rounded(out[c] * factor, away(static_cast<std::int64_t>(c)));
-    }
+    if (std::isfinite(m) && m_new != m) rescale_all(m, m_new, l, out);
     m = m_new;
+    std::vector<double> cast;
     for (std::int64_t j = keys.begin; j < keys.end; ++j) {
       const double p = weight(scores[static_cast<std::size_t>(j - keys.begin)], m, towards(j));
-      const double cast = round_to(a_.p_dtype, p * a_.p_scale) / a_.p_scale;
-      l = rounded(l + (a_.l_sums_cast_p ? cast : p), -1);
-      for (std::size_t c = 0; c < out.size(); ++c) {
-        const auto column = static_cast<std::int64_t>(c);
-        out[c] = rounded(out[c] + rounded(cast * v(j, column), away(column)), away(column));
-      }
+      cast.push_back(round_to(a_.p_dtype, p * a_.p_scale) / a_.p_scale);
+      const double summand = a_.l_sums_cast_p ? cast.back() : p;
+      l = rounded(l + summand, -1);
+      sum_of_keys_ = rounded(sum_of_keys_ + summand, -1);
+    }
+    for (std::size_t c = 0; c < out.size(); ++c) {
+      const auto column = static_cast<std::int64_t>(c);
+      out[c] = summed(out[c], keys.count(), away(column),
+                      [&](std::int64_t j) { return cast[static_cast<std::size_t>(j)] * v(keys.begin + j, column); });
     }
   }
 
@@ -216,6 +312,8 @@ class SimulatedRow {
   const Reference& reference_;
   std::int64_t b_, h_, i_;
   double u_;
+  bool adds_sink_ = false;
+  mutable double sum_of_keys_ = 0;  // l without the sink
   std::vector<double> want_;
 };
 
@@ -257,12 +355,16 @@ inline SimulatedAnswer simulate(const SimulatedKernel& kernel, const Reference& 
         SimulatedRow row(kernel, reference, b, h, i);
         const std::vector<KeyRange> seen = visibility.ranges(i);
         SimulatedRow::Partial whole = row.over({});
+        row.add_sink(true);  // with the first part
         for (const KeyRange& part : split_keys(kernel, p)) {
           const SimulatedRow::Partial partial = row.over(common(seen, part));
+          row.add_sink(false);
           SimulatedRow::Partial stored = partial;
           for (double& value : stored.out) value = round_to(kernel.arithmetic.partial_dtype, value);
           const bool merged = kernel.arithmetic.merges > 0 || p.topology.rank_count > 1;
           row.merge(whole, merged ? stored : partial);
+          if (!merged || !kernel.running_is_partial) continue;
+          for (double& value : whole.out) value = round_to(kernel.arithmetic.partial_dtype, value);
         }
         for (const double value : whole.out) answer.out.push_back(round_to(dtype_of_out(p.dtype), value));
         answer.lse.push_back(round_to(dtype_of_lse(p.dtype), whole.lse));

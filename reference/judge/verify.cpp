@@ -235,6 +235,7 @@ std::string contract_of(const Description& description, Dtype storage) {
   if (!description.has(kNanSafeHidden)) departs.emplace_back("NaN in hidden slots may leak");
   if (!description.has(kEmptyRowsDefined)) departs.emplace_back("empty rows undefined");
   if (!description.has(kWritesLse)) departs.emplace_back("no lse");
+  if (description.has(kLseLeavesSinkOut)) departs.emplace_back("lse leaves the sink out");
   return departs.empty() ? "reference contract" : "as declared: " + joined(departs, ", ");
 }
 

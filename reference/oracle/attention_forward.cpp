@@ -1,10 +1,12 @@
 // Attention by the textbook formula, one row at a time, over the row's visible keys only, which may lie in several
 // ranges; index j counts them in order:
 //
-//   pass 1  S_j = scale (q . k_j),  D_j = |q| . |k_j|,  M = max_j S_j
-//   pass 2  w_j = exp(S_j - M),  l = sum_j w_j,  L = M + ln l,  p_j = w_j / l
+//   pass 1  S_j = scale (q . k_j), capped: cap tanh(S_j / cap),  D_j = |q| . |k_j|,  M = max_j S_j, the sink included
+//   pass 2  w_j = exp(S_j - M),  l = sum_j w_j + exp(sink - M),  L = M + ln l,  p_j = w_j / l
 //   pass 3  O = (sum_j w_j v_j) / l, and the sums of |v|, p^2 v^2, ... that the bounds want
 //   pass 4  sum_j p_j (v_j - O)^2, centred on the answer itself so that nothing cancels
+//
+// Operands of fp8 are multiplied by their descale factors as they are widened: exact, 4 bits times 24.
 //
 // Sums that reach the answer are compensated, so its error does not grow with d or n; bound_oracle.cpp states
 // it. For fp64 storage Real is long double: at |S| ~ 200 a double oracle would be no better than the
@@ -35,16 +37,17 @@ struct KeysAndValues {
 };
 
 template <class Real>
-KeysAndValues<Real> widen_head(const TensorView& k, const TensorView& v, std::int64_t b, std::int64_t h) {
+KeysAndValues<Real> widen_head(const Problem& problem, const TensorView& k, const TensorView& v, std::int64_t b,
+                               std::int64_t h) {
   const std::int64_t n = k.shape[2], d = k.shape[3], dv = v.shape[3];
   KeysAndValues<Real> head{std::vector<Real>(n * d), std::vector<Real>(n * dv), std::vector<double>(n)};
   for (std::int64_t j = 0; j < n; ++j) {
     for (std::int64_t c = 0; c < d; ++c) {
-      const double value = k.load(b, h, j, c);
+      const double value = k.load(b, h, j, c) * problem.descale_k;
       head.k_transposed[c * n + j] = value;
       head.k_abs_sum[j] += std::fabs(value);
     }
-    for (std::int64_t c = 0; c < dv; ++c) head.v[j * dv + c] = v.load(b, h, j, c);
+    for (std::int64_t c = 0; c < dv; ++c) head.v[j * dv + c] = v.load(b, h, j, c) * problem.descale_v;
   }
   return head;
 }
@@ -72,20 +75,30 @@ class RowForward {
     seen_ = visibility_.ranges(i);
     RowScalars& scalars = answer_.statistics.rows[row];
     for (const KeyRange& range : seen_) scalars.visible_count += range.count();
+    if (problem_.has_sink) scalars.sink = problem_.sink[h];
     if (seen_.empty()) {
-      scalars.score_max = scalars.lse = answer_.lse.value[row] = -std::numeric_limits<double>::infinity();
+      empty_row(row, scalars);
       return;
     }
     work.q.resize(problem_.head_dim_qk);
-    for (std::int64_t c = 0; c < problem_.head_dim_qk; ++c) work.q[c] = q_.load(b, h, i, c);
+    for (std::int64_t c = 0; c < problem_.head_dim_qk; ++c) work.q[c] = q_.load(b, h, i, c) * problem_.descale_q;
     scalars.visible_ranges = static_cast<std::int64_t>(seen_.size());
     scores(head, work, scalars);
     weights(scalars.visible_count, work, scalars, row);
+    if (problem_.has_sink) leave_sink_out(scalars.visible_count, work, scalars, row);
     values(head, work, row);
     count_rises_in_shards(work, scalars);
   }
 
  private:
+  // Only the sink, if there is one.
+  void empty_row(std::int64_t row, RowScalars& scalars) {
+    scalars.score_max = scalars.lse = answer_.lse.value[row] = scalars.sink;
+    if (!problem_.has_sink) return;
+    scalars.p_max = scalars.p_sink = 1;
+    scalars.lse_keys = answer_.lse_keys.value[row] = -std::numeric_limits<double>::infinity();
+  }
+
   // Calls run(first key, count, place of the first among the visible keys) for every range.
   template <class Run>
   void for_each_range(const Run& run) const {
@@ -118,9 +131,11 @@ class RowForward {
     const auto scale = static_cast<Real>(problem_.softmax_scale);
     Real maximum = -std::numeric_limits<Real>::infinity();
     for (std::int64_t j = 0; j < n; ++j) {
-      work.score[j] = scale * compensated_value(work.score[j], work.score_tail[j]);
+      work.score[j] = capped(scale * compensated_value(work.score[j], work.score_tail[j]));
       maximum = std::max(maximum, work.score[j]);
     }
+    key_score_max_ = maximum;
+    if (problem_.has_sink) maximum = std::max(maximum, static_cast<Real>(scalars.sink));
     scalars.score_max = static_cast<double>(maximum);
     scalars.d_max = *std::max_element(work.d.begin(), work.d.begin() + n);
     double q_abs_sum = 0;
@@ -134,6 +149,12 @@ class RowForward {
     score_max_ = maximum;
   }
 
+  Real capped(Real score) const {
+    if (problem_.softcap == 0) return score;
+    const auto cap = static_cast<Real>(problem_.softcap);
+    return cap * std::tanh(score / cap);
+  }
+
   // Pass 2.
   void weights(std::int64_t n, RowWorkspace<Real>& work, RowScalars& s, std::int64_t row) {
     work.weight.resize(n);
@@ -142,14 +163,15 @@ class RowForward {
       work.weight[j] = std::exp(work.score[j] - score_max_);
       add_compensated(sum, tail, work.weight[j]);
     }
+    if (problem_.has_sink) add_compensated(sum, tail, std::exp(static_cast<Real>(s.sink) - score_max_));
     weight_sum_ = compensated_value(sum, tail);
     const Real lse = score_max_ + std::log(weight_sum_);
+    s.p_max = static_cast<double>(1 / weight_sum_);
     set(answer_.lse, row, lse);
     s.lse = static_cast<double>(lse);
     for (std::int64_t j = 0; j < n; ++j) {
       const auto p = static_cast<double>(work.weight[j] / weight_sum_);
       const auto gap = static_cast<double>(score_max_ - work.score[j]);
-      s.p_max = std::max(s.p_max, p);
       s.sum_p_squared += p * p;
       s.mean_d += p * work.d[j];
       s.mean_d_squared += p * work.d[j] * work.d[j];
@@ -157,6 +179,16 @@ class RowForward {
       s.mean_gap_squared += p * gap * gap;
       s.gap_max = std::max(s.gap_max, gap);
     }
+  }
+
+  void leave_sink_out(std::int64_t n, const RowWorkspace<Real>& work, RowScalars& s, std::int64_t row) {
+    Real sum = 0, tail = 0;
+    for (std::int64_t j = 0; j < n; ++j) add_compensated(sum, tail, std::exp(work.score[j] - key_score_max_));
+    const Real lse_keys = key_score_max_ + std::log(compensated_value(sum, tail));
+    set(answer_.lse_keys, row, lse_keys);
+    s.lse_keys = static_cast<double>(lse_keys);
+    s.p_sink = static_cast<double>(std::exp(static_cast<Real>(s.sink) - score_max_) / weight_sum_);
+    s.sink_gap = std::fabs(static_cast<double>(static_cast<Real>(s.sink) - key_score_max_));
   }
 
   // Calls visit(key, its place among the visible keys), in order.
@@ -211,7 +243,7 @@ class RowForward {
   // Within each shard, and within each of its runs alone: a zigzag rank may take its two runs one by one, and the
   // second starts a maximum of its own.
   void count_rises_in_shards(RowWorkspace<Real>& work, RowScalars& scalars) {
-    const double tie = near_tie(problem_.head_dim_qk, problem_.softmax_scale, scalars.d_max);
+    const double tie = near_tie(problem_.head_dim_qk, problem_.softmax_scale, scalars.d_max, problem_.softcap);
     const auto count = [&](std::span<const double> scores) {
       const Rises rises = count_rises(scores, tie);
       scalars.rises = std::max(scalars.rises, rises.monotone);
@@ -247,7 +279,7 @@ class RowForward {
   ForwardAnswer& answer_;
   std::vector<KeyRange> seen_;                 // by the row at hand
   std::vector<std::vector<TokenRun>> shards_;  // by rank
-  Real score_max_ = 0, weight_sum_ = 0;
+  Real score_max_ = 0, key_score_max_ = 0, weight_sum_ = 0;
 };
 
 template <class Real>
@@ -263,7 +295,7 @@ ForwardAnswer forward_in(const Problem& problem, const TensorView& q, const Tens
       const std::int64_t h_first = b * problem.heads_q + h_kv * problem.heads_per_group();
       const auto [first, last] = rows_between(answer, h_first * n, (h_first + problem.heads_per_group()) * n);
       if (first == last) continue;
-      const KeysAndValues<Real> head = widen_head<Real>(k, v, b, h_kv);
+      const KeysAndValues<Real> head = widen_head<Real>(problem, k, v, b, h_kv);
       parallel_for((last - first + kRowsPerTile - 1) / kRowsPerTile, threads,
                    [&, first = first, last = last](auto tile) {
                      thread_local RowWorkspace<Real> work;
@@ -283,6 +315,7 @@ ForwardAnswer forward_of(const Problem& problem, const TensorView& q, const Tens
                          const std::vector<std::int64_t>& rows, int threads) {
   assert_that(q.shape == problem.shape_q() && k.shape == problem.shape_k() && v.shape == problem.shape_v(),
               "the oracle's tensors have the problem's shapes");
+  assert_that(!problem.has_sink || problem.sink != nullptr, "a problem with a sink shows its logits");
   return problem.dtype == Dtype::kF64 ? forward_in<long double>(problem, q, k, v, rows, threads)
                                       : forward_in<double>(problem, q, k, v, rows, threads);
 }

@@ -11,8 +11,8 @@ namespace ringproof {
 
 /// Attention in double with compensated sums (long double for fp64 storage), for reading and for judging;
 /// threads share the (batch, head, row) tiles. q, k, v in storage dtype, any strides, host memory. Requires a
-/// Problem that passed validate() and require_built(); topology only says within which shards the rises of
-/// the maximum are counted.
+/// Problem that passed validate() and require_built(), its sink pointer set (with_data); topology only says within
+/// which shards the rises of the maximum are counted.
 ForwardAnswer attention_forward(const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
                                 int threads);
 

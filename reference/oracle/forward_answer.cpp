@@ -18,6 +18,7 @@ ForwardAnswer empty_answer(const Problem& problem, const std::vector<std::int64_
   ForwardAnswer answer;
   answer.out = {elements, zeros(is_wide ? elements.size() : 0)};
   answer.lse = {zeros(count), zeros(is_wide ? count : 0)};
+  if (problem.has_sink) answer.lse_keys = answer.lse;
   answer.statistics = {std::vector<RowScalars>(count), elements, elements, elements, elements, elements, elements};
   answer.unit_roundoff = 0x1p-53;
   answer.rows = rows;
@@ -40,6 +41,7 @@ ForwardAnswer taken_rows(const ForwardAnswer& answer, const Problem& problem,
   const RowStatistics& s = answer.statistics;
   ForwardAnswer part{{take(answer.out.value, columns), take(answer.out.tail, columns)},
                      {take(answer.lse.value, 1), take(answer.lse.tail, 1)},
+                     {take(answer.lse_keys.value, 1), take(answer.lse_keys.tail, 1)},
                      {take(s.rows, 1), take(s.p_abs_v, columns), take(s.p_variance, columns), take(s.p2_v2, columns),
                       take(s.p2_v, columns), take(s.sum_abs_v, columns), take(s.max_abs_v, columns)},
                      answer.unit_roundoff};

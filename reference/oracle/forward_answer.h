@@ -17,9 +17,11 @@ struct WideValues {
 };
 
 /// The oracle's answer: O, lse and the row statistics that bounds are evaluated from, of every row in the order of
-/// shape_out() and shape_lse(), or of some rows in the same order. Empty rows hold O = 0, lse = -inf.
+/// shape_out() and shape_lse(), or of some rows in the same order. Empty rows hold O = 0, lse = -inf or
+/// the sink's logit.
 struct ForwardAnswer {
   WideValues out, lse;
+  WideValues lse_keys;  ///< lse with the sink left out; empty where there is no sink
   RowStatistics statistics;
   double unit_roundoff;  ///< of the arithmetic the oracle used: 2^-53, 2^-64 for long double
   std::vector<std::int64_t>

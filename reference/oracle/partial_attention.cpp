@@ -45,6 +45,7 @@ void partial_row(const LocalProblem& problem, const Block& block, const std::vec
     double dot = 0;
     for (std::int64_t c = 0; c < d; ++c) dot += q[c] * k[c];
     weights[j] = problem.softmax_scale * dot;
+    if (problem.softcap != 0) weights[j] = problem.softcap * std::tanh(weights[j] / problem.softcap);
     maximum = std::max(maximum, weights[j]);
   }
   double sum = 0;
@@ -61,8 +62,7 @@ void partial_row(const LocalProblem& problem, const Block& block, const std::vec
 
 void partial_attention(const LocalProblem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
                        const TensorView& out, const TensorView& lse) {
-  assert_that(problem.softcap == 0 && problem.documents == 0,
-              "partial attention takes neither softcap nor documents yet");
+  assert_that(problem.documents == 0, "partial attention takes no documents yet");
   std::vector<double> weights, row(static_cast<std::size_t>(problem.head_dim_v)), query;
   const std::int64_t group = problem.heads_q / problem.heads_kv;
   for (std::int64_t b = 0; b < problem.batch; ++b) {

@@ -37,8 +37,9 @@ std::int64_t longest_chain_against(Iterator begin, Iterator end, double near_tie
 
 }  // namespace
 
-double near_tie(std::int64_t head_dim, double softmax_scale, double d_max) {
-  return 4 * (static_cast<double>(head_dim) + 2) * 0x1p-24 * std::fabs(softmax_scale) * d_max;
+double near_tie(std::int64_t head_dim, double softmax_scale, double d_max, double softcap) {
+  const double products = 4 * (static_cast<double>(head_dim) + 2) * 0x1p-24 * std::fabs(softmax_scale) * d_max;
+  return products > 0 ? products + 32 * 0x1p-24 * softcap : 0;
 }
 
 Rises count_rises(std::span<const double> scores, double near_tie) {

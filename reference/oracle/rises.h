@@ -11,9 +11,10 @@ struct Rises {
 };
 
 /// How far two exact scores may lie apart and still come out in the other order, when each is wrong by at most
-/// 2 (d + 2) 2^-24 |scale| max D: fp32 dot products in any order, and the tensor cores that are nearly as good. 0 where
-/// every product is 0, because such scores are exact.
-double near_tie(std::int64_t head_dim, double softmax_scale, double d_max);
+/// 2 (d + 2) 2^-24 |scale| max D: fp32 dot products in any order, and the tensor cores that are nearly as good, and by
+/// 16 2^-24 softcap where they are capped (tanh within 2.5 ulp and what stands around it). 0 where every product is 0,
+/// because such scores are exact.
+double near_tie(std::int64_t head_dim, double softmax_scale, double d_max, double softcap);
 
 /// Counts how often a running maximum over `scores` rises, key by key; this bounds the rises at every tile size.
 ///

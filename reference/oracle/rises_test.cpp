@@ -93,8 +93,9 @@ TEST(Rises, EqualScoresCountWhereTheyMayRoundDifferently) {
 }
 
 TEST(NearTie, IsNothingWhereEveryProductIsNothing) {
-  EXPECT_EQ(near_tie(64, 0.125, 0), 0);
-  EXPECT_EQ(near_tie(62, -0.5, 3), 4 * 64 * 0x1p-24 * 0.5 * 3);
+  EXPECT_EQ(near_tie(64, 0.125, 0, 30), 0);
+  EXPECT_EQ(near_tie(62, -0.5, 3, 0), 4 * 64 * 0x1p-24 * 0.5 * 3);
+  EXPECT_EQ(near_tie(62, -0.5, 3, 5), (4 * 64 * 0.5 * 3 + 32 * 5) * 0x1p-24);
 }
 
 }  // namespace

@@ -1,20 +1,26 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace ringproof {
 
 /// What a row's error bounds depend on, whoever is judged: one oracle pass serves every candidate of a Case.
-/// p_j are the row's softmax weights, D_j = |q|.|k_j| (no scale), gap_j = M - S_j, sums over the row's
-/// visible keys.
+/// p_j are the row's softmax weights (a sink is in their denominator), S_j its scores after softcap, D_j = |q|.|k_j|
+/// (no scale; q, k and v times their descale factors), gap_j = M - S_j, sums over the row's visible keys, without the
+/// sink.
 struct RowScalars {
-  std::int64_t visible_count = 0;                    ///< n
-  double score_max = 0;                              ///< M; -inf for an empty row
-  double lse = 0;                                    ///< L; -inf for an empty row
-  double p_max = 0;                                  ///< largest p_j
-  double sum_p_squared = 0;                          ///< sum p_j^2
-  double mean_d = 0, mean_d_squared = 0, d_max = 0;  ///< sum p D, sum p D^2, max D
+  std::int64_t visible_count = 0;                          ///< n
+  double score_max = 0;                                    ///< M, the sink included; -inf for an empty row without one
+  double lse = 0;                                          ///< L, the sink included; -inf for an empty row without one
+  double p_max = 0;                                        ///< exp(M - L): the largest p_j, or the sink's
+  double sum_p_squared = 0;                                ///< sum p_j^2
+  double mean_d = 0, mean_d_squared = 0, d_max = 0;        ///< sum p D, sum p D^2, max D
+  double sink = -std::numeric_limits<double>::infinity();  ///< the sink's logit
+  double p_sink = 0;                                       ///< exp(sink - L)
+  double sink_gap = 0;                                     ///< |sink - largest score|; 0 where no key is visible
+  double lse_keys = 0;                                     ///< ln sum_j exp(S_j), the sink left out
   double abs_sum_max = 0;  ///< sum |q| + max over visible keys of sum |k|, for flushed subnormals
   double mean_gap = 0, mean_gap_squared = 0, gap_max = 0;  ///< sum p gap, sum p gap^2, max gap
   /// Rises of the running maximum, key by key (rises.h): the larger of ascending and descending order, within each

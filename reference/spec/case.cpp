@@ -38,7 +38,8 @@ std::string scalars_text(const Problem& p) {
   if (p.softcap != 0) text += ",softcap" + scalar_text(p.softcap, p.dtype);
   if (p.has_sink) text += ",sink";
   if (p.descale_q != 1 || p.descale_k != 1 || p.descale_v != 1) {
-    text += ",descale(" + shortest(p.descale_q) + "," + shortest(p.descale_k) + "," + shortest(p.descale_v) + ")";
+    text += ",descale(" + scalar_text(p.descale_q, p.dtype) + "," + scalar_text(p.descale_k, p.dtype) + "," +
+            scalar_text(p.descale_v, p.dtype) + ")";
   }
   return text;
 }

@@ -105,11 +105,11 @@ void parse_scalars(TextCursor& cursor, Problem& problem) {
     } else if (cursor.take("sink")) {
       problem.has_sink = true;
     } else if (cursor.take("descale(")) {
-      problem.descale_q = cursor.want_number("descale of q");
+      problem.descale_q = scalar("descale of q");
       cursor.want(",");
-      problem.descale_k = cursor.want_number("descale of k");
+      problem.descale_k = scalar("descale of k");
       cursor.want(",");
-      problem.descale_v = cursor.want_number("descale of v");
+      problem.descale_v = scalar("descale of v");
       cursor.want(")");
     } else {
       cursor.refuse("softcap, sink or descale(q,k,v)");

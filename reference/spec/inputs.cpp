@@ -37,6 +37,9 @@
 //   exact            one key has all the weight: q_s = m code(t(s)), k_s = code(s) (see below)
 //   real(name)       the stored activations, first seqlen tokens, seed unused
 //
+// Where storage is fp8, a is softmax_scale descale_q descale_k. The sink's logits are gauss draws of tensor 5, rounded
+// to fp32, index being the query head, whatever the recipe.
+//
 // Where K and V are broadcast over heads, h is 0 for every head. With alias K and V are Q, whatever the recipe; with
 // v_in_k V is the first head_dim_v columns of K.
 
@@ -105,10 +108,10 @@ ExactCode exact_code(const Problem& problem) {
       static_cast<int>(std::bit_width(static_cast<std::uint64_t>(std::max<std::int64_t>(problem.seqlen_kv - 1, 0)))));
   const int repeats = static_cast<int>(problem.head_dim_qk) / bits;
   double magnitude = 1;
-  const double wanted = 40 / (2.0 * repeats * std::fabs(problem.softmax_scale));
+  const double wanted = 40 / (2.0 * repeats * std::fabs(problem.score_scale()));
   while (magnitude < wanted) magnitude *= 2;
   while (magnitude / 2 >= wanted) magnitude /= 2;
-  return {bits, repeats, std::copysign(magnitude, problem.softmax_scale)};
+  return {bits, repeats, std::copysign(magnitude, problem.score_scale())};
 }
 
 double code_sign(const ExactCode& code, std::int64_t key, std::int64_t column) {
@@ -235,7 +238,7 @@ double query_value(const Problem& problem, const InputRecipe& recipe, const Inde
 }
 
 double first_column(const Problem& problem, const InputRecipe& recipe, const Index& at) {
-  const double scale = problem.softmax_scale;
+  const double scale = problem.score_scale();
   switch (recipe.kind) {
     case RecipeKind::kLargeOffset: return recipe.offset / (16 * scale);
     case RecipeKind::kPeaked: return peak_nats(problem, recipe, at) / (2 * scale);
@@ -293,10 +296,21 @@ double gauss_draw(std::uint64_t seed, TensorRole role, std::int64_t index) {
   return (ones - 64 + uniform) * kGaussScale;
 }
 
+Problem with_data(Problem problem, const Inputs& inputs) {
+  assert_that(!problem.has_sink || inputs.sink.size() == static_cast<std::size_t>(problem.heads_q),
+              "the inputs of a problem with a sink hold a logit per query head");
+  problem.sink = problem.has_sink ? inputs.sink.data() : nullptr;
+  return problem;
+}
+
 Inputs make_inputs(const Problem& problem, const InputRecipe& recipe, const Memory& memory) {
   validate(recipe, problem, memory);
-  if (memory.alias || memory.v_in_k) return share(make_own(problem, recipe, memory), memory);
-  return make_own(problem, recipe, memory);
+  Inputs inputs = make_own(problem, recipe, memory);
+  if (memory.alias || memory.v_in_k) inputs = share(inputs, memory);
+  for (std::int64_t h = 0; problem.has_sink && h < problem.heads_q; ++h) {
+    inputs.sink.push_back(static_cast<float>(gauss_draw(recipe.seed, TensorRole::kSink, h)));
+  }
+  return inputs;
 }
 
 }  // namespace ringproof

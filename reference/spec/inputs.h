@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "reference/spec/layout.h"
 #include "reference/spec/problem.h"
@@ -42,7 +43,12 @@ struct InputRecipe {
 /// The inputs of a Case: dense, in storage dtype, already rounded.
 struct Inputs {
   Tensor q, k, v;
+  std::vector<float> sink{};  ///< one logit per query head where the problem has a sink, else empty
 };
+
+/// `problem` as an oracle or a candidate gets it: its pointers show what `inputs` hold beside the tensors (the sink).
+/// Valid while `inputs` lives and is not assigned to.
+Problem with_data(Problem problem, const Inputs& inputs);
 
 /// Makes the inputs. Requires a Case that passed validate() and require_built(). Throws InputError when the
 /// recipe does not fit the problem (a real recipe with other heads, an exact one without enough head dims) or

@@ -56,9 +56,9 @@ void validate_mask(const Problem& problem) {
 
 }  // namespace
 
-Dtype dtype_of_out(Dtype storage) {
-  return storage == Dtype::kF8E4m3 || storage == Dtype::kF8E5m2 ? Dtype::kBf16 : storage;
-}
+bool is_fp8(Dtype dtype) { return dtype == Dtype::kF8E4m3 || dtype == Dtype::kF8E5m2; }
+
+Dtype dtype_of_out(Dtype storage) { return is_fp8(storage) ? Dtype::kBf16 : storage; }
 
 Dtype dtype_of_lse(Dtype storage) { return storage == Dtype::kF64 ? Dtype::kF64 : Dtype::kF32; }
 
@@ -100,10 +100,10 @@ void require_built(const Problem& problem) {
   const auto refuse = [](const std::string& what) {
     throw InputError(what + " is not judged by this version yet; leave it out");
   };
-  if (problem.dtype == Dtype::kF8E4m3 || problem.dtype == Dtype::kF8E5m2) refuse("fp8 storage");
-  if (problem.softcap != 0) refuse("softcap");
-  if (problem.has_sink) refuse("the attention sink");
-  if (problem.descale_q != 1 || problem.descale_k != 1 || problem.descale_v != 1) refuse("descale (fp8 storage)");
+  const bool is_descaled = problem.descale_q != 1 || problem.descale_k != 1 || problem.descale_v != 1;
+  if (is_descaled && !is_fp8(problem.dtype)) {
+    throw InputError("descale factors belong to fp8 storage; leave them out");
+  }
   const Topology& topology = problem.topology;
   if (topology.head_split_ranks > 1 || topology.schedule == Schedule::kHeadSplit ||
       topology.schedule == Schedule::kAllGather) {

@@ -16,7 +16,7 @@ enum class Direction : std::int32_t { kForward = 0, kBackward = 1, kBackwardCoup
 /// means.
 ///
 /// Lengths are global; with rank_count > 1 the tensors passed beside it are local shards. Scale, softcap and
-/// sink are already rounded to fp32 (not for fp64 storage).
+/// descale factors are already rounded to fp32 (not for fp64 storage); the sink's logits are fp32 always.
 struct Problem {
   Dtype dtype;  ///< storage of q, k, v; O comes back in it (bf16 for fp8), lse in fp32 (fp64 for fp64)
   Mask mask;
@@ -35,6 +35,8 @@ struct Problem {
   std::int32_t rank = 0;  ///< whose shards the tensors are, when topology.rank_count > 1
 
   std::int64_t heads_per_group() const { return heads_q / heads_kv; }
+  /// What stored q.k is multiplied by to give a score: softmax_scale, with the descale factors of fp8.
+  double score_scale() const { return softmax_scale * descale_q * descale_k; }
   Shape shape_q() const { return {batch, heads_q, seqlen_q, head_dim_qk}; }
   Shape shape_k() const { return {batch, heads_kv, seqlen_kv, head_dim_qk}; }
   Shape shape_v() const { return {batch, heads_kv, seqlen_kv, head_dim_v}; }
@@ -44,6 +46,8 @@ struct Problem {
   bool operator==(const Problem&) const = default;
 };
 
+/// True for fp8_e4m3 and fp8_e5m2.
+bool is_fp8(Dtype dtype);
 /// Storage of O: the storage dtype, bf16 for fp8.
 Dtype dtype_of_out(Dtype storage);
 /// Storage of lse: fp32, fp64 for fp64 storage.
@@ -55,7 +59,7 @@ Dtype dtype_of_lse(Dtype storage);
 void validate(const Problem& problem);
 
 /// Throws InputError with one sentence when the problem is well-formed but asks for what this version does
-/// not judge yet (softcap, sink, fp8 storage).
+/// not judge yet (some topologies).
 void require_built(const Problem& problem);
 
 }  // namespace ringproof

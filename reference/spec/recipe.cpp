@@ -28,7 +28,7 @@ bool refuses_shared_memory(RecipeKind kind) {
 
 // Recipes that divide by the scale must stay finite in storage.
 double largest_written(const InputRecipe& recipe, const Problem& problem) {
-  const double scale = std::fabs(problem.softmax_scale);
+  const double scale = std::fabs(problem.score_scale());
   switch (recipe.kind) {
     case RecipeKind::kLargeOffset: return std::fabs(recipe.offset) / (16 * scale);
     case RecipeKind::kPeaked: return 6 / (2 * scale);
@@ -74,7 +74,7 @@ void validate(const InputRecipe& recipe, const Problem& problem, const Memory& m
     throw InputError("the input recipe exact needs a head dim (dqk) of at least the bits of skv; give a larger dqk");
   }
   // The power of two in q is at least this, and must not round to 0.
-  const double least = 40 / (2 * static_cast<double>(problem.head_dim_qk) * std::fabs(problem.softmax_scale));
+  const double least = 40 / (2 * static_cast<double>(problem.head_dim_qk) * std::fabs(problem.score_scale()));
   if (recipe.kind == RecipeKind::kExact && !(format_facts(problem.dtype).subnormal_min <= least)) {
     throw InputError("the input recipe exact would underflow " + std::string(to_string(problem.dtype)) +
                      " at this scale; give a smaller scale");

@@ -69,7 +69,8 @@ ForwardAnswer fast_attention_forward(const Problem& problem, const TensorView& q
   assert_that(q.shape == problem.shape_q() && k.shape == problem.shape_k() && v.shape == problem.shape_v(),
               "the oracle's tensors have the problem's shapes");
   const bool is_band = problem.mask.kind != MaskKind::kDocument && problem.mask.kind != MaskKind::kBlockSparse;
-  if (problem.dtype == Dtype::kF64 || !is_band) return attention_forward(problem, q, k, v, threads);
+  const bool is_plain = problem.softcap == 0 && !problem.has_sink && !is_fp8(problem.dtype);
+  if (problem.dtype == Dtype::kF64 || !is_band || !is_plain) return attention_forward(problem, q, k, v, threads);
   const PanelKernels kernels = panel_kernels();
   ForwardAnswer answer = empty_answer(problem);
   const std::int64_t panels = (problem.seqlen_q + kernels.queries - 1) / kernels.queries;

@@ -9,7 +9,7 @@ namespace ringproof {
 /// judges it, and judge/bound_fast_oracle.h states how far its O and lse may lie from the exact answer.
 ///
 /// q, k, v in storage dtype, any strides, host memory. Requires what attention_forward requires. Bits do not depend
-/// on `threads`; they may differ between instruction sets. fp64 storage, documents, block_sparse and inputs with an
+/// on `threads`; they may differ between instruction sets. fp64, fp8, softcap, sink, document, block_sparse and an
 /// infinity or a NaN go to attention_forward.
 ///
 /// Statistics of fp32, fp16 and bf16 storage are upper bounds of the exact ones rather than rounded values of them:

@@ -343,7 +343,7 @@ TEST(FastForwardOracle, CountsTheRisesOfItsScoresAtANearTieNotMuchWider) {
       // Twice what near_tie is widened by: d_max is raised by at most raise - 1, the tie by 2^-20.
       const double widened = 2 * raise_of_row(p, row) - 1 + 0x1p-19;
       const double tie =
-          near_tie(p.head_dim_qk, p.softmax_scale, want.statistics.rows[static_cast<std::size_t>(i)].d_max);
+          near_tie(p.head_dim_qk, p.softmax_scale, want.statistics.rows[static_cast<std::size_t>(i)].d_max, 0);
       const Rises most = count_rises(scores, tie * widened);
       EXPECT_LE(row.rises, most.monotone) << i;
       EXPECT_LE(row.rises_any_split, most.any_split) << i;

@@ -149,7 +149,7 @@ class PanelForward {
   }
 
   double near_tie_of(std::int64_t i) const {
-    return near_tie(problem_.head_dim_qk, problem_.softmax_scale, scalars_of(i).d_max) * (1 + 0x1p-20);
+    return near_tie(problem_.head_dim_qk, problem_.softmax_scale, scalars_of(i).d_max, 0) * (1 + 0x1p-20);
   }
 
   // One rank: all keys a row sees are one run.
