@@ -64,6 +64,19 @@ class TestVerdicts(unittest.TestCase):
         self.assertIn(f"ringproof gate --candidate canary --case '{smallest}'", done.stdout)
         self.assertIn("REJECTED", done.stdout.splitlines()[-1])
 
+    def test_what_cases_of_ones_own_do_not_exercise_is_said_and_costs_nothing(self) -> None:
+        line = SMALL.replace("gauss", "uniform_probe")
+        with tempfile.TemporaryDirectory() as folder:
+            done = gate("--candidate", "flash_forward_fp32", "--case", line, "--out", folder)
+            self.assertEqual(done.returncode, 0, done.stdout)
+            self.assertIn(
+                "not exercised: flash_forward_fp32 fp32: rescaling of O was not exercised: "
+                "rescale mass 0, floor 0.000594 (mutant rescale_of_o_missing)",
+                done.stdout,
+            )
+            facts = {fact["name"]: fact for fact in records(folder, "verdict")[0]["facts"]}
+            self.assertEqual(facts["coverage of rescaling of O"]["value"], 0)
+
     def test_the_search_for_the_smallest_case_can_be_left_out(self) -> None:
         done = gate("--candidate", "canary", "--case", SMALL, "--no-shrink")
         self.assertEqual(done.returncode, 1, done.stdout)

@@ -50,6 +50,7 @@ ExitCode run_gate(const GateOptions& options) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   run.end_record(verdicts, code, seconds);
   print_table(verdicts);
+  run.coverage().print();
   for (const NotRun& one : run.not_run()) fmt::print("not run: {}: {}\n", one.what, one.why);
   for (const NotRun& one : run.not_asked()) fmt::print("not asked: {}: {}\n", one.what, one.why);
   for (const std::string& name : run.nothing_judged()) fmt::print("inconclusive: {}: nothing was judged\n", name);

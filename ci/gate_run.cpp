@@ -50,6 +50,7 @@ void GateRun::judge_all() {
     std::string failure;
     try {
       reference = prepare(c, options_.sampling, threads());
+      coverage_.look_at(*reference);
     } catch (const std::exception& error) {  // data lost or memory spent since the Cases were checked
       failure = error.what();
     }
@@ -57,6 +58,7 @@ void GateRun::judge_all() {
       const Candidate& candidate = candidates_[index];
       Evidence evidence =
           reference ? judge_one(candidate, *reference, buffers_[index]) : failed_evidence(candidate.name, c, failure);
+      coverage_.count(evidence);
       examiner_.examine(candidate, c, evidence);
       note(candidate, c, evidence);
     }
@@ -120,6 +122,7 @@ std::vector<Verdict> GateRun::verdicts() {
       if (key.first != candidate.name) continue;
       Verdict verdict = verify(group.evidence, group.contract.empty() ? "nothing returned" : group.contract);
       if (verdict.count_unsupported < verdict.count_cases) {
+        coverage_.enter(candidate.describe(key.second, Direction::kForward), key.second, promises_a_tier(), verdict);
         all.push_back(std::move(verdict));
       } else {
         outside += fmt::format("{}{} of {}", outside.empty() ? "" : ", ", verdict.count_cases, to_string(key.second));

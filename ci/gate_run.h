@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ci/gate.h"
+#include "ci/gate_coverage.h"
 #include "ci/gate_table.h"
 #include "ci/interrupt.h"
 #include "ci/machine.h"
@@ -38,6 +39,7 @@ class GateRun {
   /// Writes what did not run, the verdicts and the end, where records are kept.
   void end_record(std::span<const Verdict> verdicts, ExitCode code, double seconds);
 
+  const GateCoverage& coverage() const { return coverage_; }
   const std::vector<NotRun>& not_run() const { return not_run_; }
   const std::vector<NotRun>& not_asked() const { return not_asked_; }
   const std::vector<std::string>& nothing_judged() const { return nothing_judged_; }
@@ -51,6 +53,8 @@ class GateRun {
     std::vector<Evidence> evidence;
   };
 
+  // A tier as it stands, not Cases or a topology of the user's choice.
+  bool promises_a_tier() const { return !options_.cases.tier.empty() && !options_.cases.topology; }
   int threads() const { return options_.threads > 0 ? options_.threads : machine_.cores; }
   void begin_record();
   void note(const Candidate& candidate, const Case& c, const Evidence& evidence);
@@ -65,6 +69,7 @@ class GateRun {
   std::vector<Candidate> candidates_;
   std::vector<Buffers> buffers_;
   PropertyExaminer examiner_;
+  GateCoverage coverage_;
   std::optional<ResultsWriter> writer_;
   std::map<std::pair<std::string, Dtype>, Group> groups_;
   std::vector<NotRun> not_run_, not_asked_;
