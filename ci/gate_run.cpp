@@ -47,6 +47,7 @@ void GateRun::judge_all() {
     progress_.show(cases_done_, to_string(c));
     if (interrupt_->asked()) break;
     std::optional<Reference> reference;
+    std::optional<DroppedMass> dropped;  // once for all candidates, if one of them is judged
     std::string failure;
     try {
       reference = prepare(c, options_.sampling, threads());
@@ -61,6 +62,10 @@ void GateRun::judge_all() {
       coverage_.count(evidence);
       examiner_.examine(candidate, c, evidence);
       note(candidate, c, evidence);
+      if (evidence.status != CallStatus::kReturned) continue;
+      if (!dropped) dropped = dropped_mass(*reference, threads());
+      Group& group = groups_[{candidate.name, evidence.dtype}];
+      group.dropped = merged(group.dropped, *dropped);
     }
     ++cases_done_;
   }
@@ -121,6 +126,7 @@ std::vector<Verdict> GateRun::verdicts() {
     for (const auto& [key, group] : groups_) {
       if (key.first != candidate.name) continue;
       Verdict verdict = verify(group.evidence, group.contract.empty() ? "nothing returned" : group.contract);
+      for (const Fact& fact : facts_of(group.dropped)) verdict.facts.push_back(fact);
       if (verdict.count_unsupported < verdict.count_cases) {
         coverage_.enter(candidate.describe(key.second, Direction::kForward), key.second, promises_a_tier(), verdict);
         all.push_back(std::move(verdict));

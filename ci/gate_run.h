@@ -13,6 +13,7 @@
 #include "ci/interrupt.h"
 #include "ci/machine.h"
 #include "ci/progress.h"
+#include "reference/judge/dropped_mass.h"
 #include "reference/judge/properties.h"
 #include "reference/judge/run.h"
 #include "reports/results.h"
@@ -51,6 +52,7 @@ class GateRun {
   struct Group {
     std::string contract;
     std::vector<Evidence> evidence;
+    DroppedMass dropped;  // of its block_sparse Cases
   };
 
   // A tier as it stands, not Cases or a topology of the user's choice.

@@ -43,6 +43,10 @@ void print_table(std::span<const Verdict> verdicts) {
   for (const Verdict& v : verdicts) {
     fmt::print("{}: {} ({}), {}: {} of {} Cases\n", v.candidate, to_string(v.outcome), v.contract, v.scope,
                v.count_accepted, v.count_cases - v.count_unsupported);
+    for (const Fact& fact : v.facts) {
+      const std::string unit = fact.unit == "1" ? "" : " " + fact.unit;
+      fmt::print("  {}: {:.3g}{} (against {})\n", fact.name, fact.value, unit, fact.measured_against);
+    }
   }
 }
 

@@ -84,6 +84,8 @@ ExitCode run_list(const std::string& what, const std::string& tier) {
     list_recipes();
   } else if (what == "masks") {
     fmt::print("full\ncausal_top_left\ncausal_bottom_right\nwindow(l,r)\n");
+    fmt::print("document(lengths of q, lengths of kv)[+causal], for instance document(5+0+12,7+0+10)+causal\n");
+    fmt::print("block_sparse(block_q x block_kv,keepSHARE:seed), for instance block_sparse(64x128,keep0.25:9)\n");
   } else if (what == "memory") {
     list_memory();
   } else if (what == "cases") {
