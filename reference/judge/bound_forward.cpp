@@ -334,7 +334,8 @@ RowErrors errors_of(const Problem& problem, const Arithmetic& a, const RowScalar
   const bool whole_sums = all || !sums_at_random(a);
   const double rescaled = std::exp(events * std::log1p(2 * u));
   const OperandErrors in = operand_errors(problem, a);
-  const double cast_in_numerator = a.l_sums_cast_p ? 0 : cast.relative;
+  // Normalised before the cast: whatever l sums, the cast that reaches O comes after it.
+  const double cast_in_numerator = a.l_sums_cast_p && !a.p_is_normalised ? 0 : cast.relative;
   const double scalings =
       (a.p_is_normalised ? 2 : 0) + (problem.descale_v != 1 ? 2 : 0) + (is_power_of_two(a.p_scale) ? 0 : 2);
   const double sum_in_numerator = whole_sums ? (1 + gamma_values(problem, a, row, depth)) * rescaled : 1;

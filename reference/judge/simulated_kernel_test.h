@@ -26,6 +26,8 @@ struct SimulatedKernel {
   bool running_is_partial = false;  ///< what merging leaves is stored in the partial dtype too
   bool sink_first = false;          ///< the running maximum starts at the sink, which else joins l at the end
   bool lse_of_keys = false;         ///< lse leaves the sink out
+  /// Adversarial: the signs of the errors, taken in turn, over and over; empty: those that move O most.
+  std::vector<signed char> directions{};
 };
 
 struct SimulatedAnswer {
@@ -101,7 +103,8 @@ class SimulatedRow {
       for (std::size_t c = 0; c < running.out.size(); ++c) {
         running.out[c] = f(running.out[c] - f(sigmoid * f(running.out[c] - other.out[c])));
       }
-      running.lse = f(lse + f(std::log1p(exponential(f(lse_b - lse), 1))));
+      const double apart = f(lse_b - lse);  // lse - log sigmoid(lse - lse_b), of which nothing overflows
+      running.lse = f(lse + f(std::max(apart, 0.0) + f(std::log1p(exponential(-std::fabs(apart), 1)))));
       return;
     }
     const double larger = std::max(lse, lse_b);
@@ -114,15 +117,19 @@ class SimulatedRow {
   }
 
  private:
+  double sign(double direction) const {
+    if (kernel_.directions.empty()) return direction;
+    return kernel_.directions[taken_++ % kernel_.directions.size()];
+  }
   double rounded(double x, double direction) const {
     if (!kernel_.adversarial) return round_to(a_.accumulator_dtype, x);
-    return x + direction * u_ * std::fabs(x);
+    return x + sign(direction) * u_ * std::fabs(x);
   }
   // exp(x), exp2(x) where the scores are in base two, wrong by at most what is declared. exp(0) of a rescale is 1.
   double exponential(double x, double direction, bool two = false) const {
     if (x == 0 || std::isinf(x)) return x == 0 ? 1 : 0;
     const double exact = two ? std::exp2(x) : std::exp(x);
-    if (kernel_.adversarial) return exact * (1 + direction * a_.exp_error_relative);
+    if (kernel_.adversarial) return exact * (1 + sign(direction) * a_.exp_error_relative);
     // Rounding to fp32 takes one unit roundoff of what is declared.
     const double room = a_.exp_error_relative - 0x1p-24;
     const bool wide = a_.accumulator_dtype == Dtype::kF64;
@@ -229,7 +236,7 @@ class SimulatedRow {
   double capped(double score, double direction) const {
     const double argument = rounded(score * rounded(1 / problem_.softcap, direction), direction);
     double tangent = std::tanh(argument);
-    if (kernel_.adversarial) tangent += direction * (a_.tanh_error_relative + 4 * u_) * (argument == 0 ? 0 : 1);
+    if (kernel_.adversarial) tangent += sign(direction) * (a_.tanh_error_relative + 4 * u_) * (argument == 0 ? 0 : 1);
     tangent = kernel_.adversarial ? tangent : rounded(tangent, direction);
     return kernel_.base_two ? tangent : rounded(problem_.softcap * tangent, direction);
   }
@@ -238,7 +245,12 @@ class SimulatedRow {
     if (!kernel_.base_two) return 1;
     return problem_.softcap != 0 ? problem_.softcap : scale();
   }
-  double constant() const { return rounded(rounded(factor() * std::log2(std::exp(1.0)), 1), 1); }
+  // Made once by a kernel, so that its error is the same wherever it stands: up, whatever the tape says.
+  double constant() const {
+    const double exact = factor() * std::log2(std::exp(1.0));
+    if (!kernel_.adversarial) return rounded(exact, 1);
+    return exact * (1 + u_) * (1 + u_);
+  }
   // What stands in the exponential of key or maximum s under the maximum m.
   double weight(double s, double m, double direction) const {
     if (!kernel_.base_two) return exponential(rounded(s - m, direction), direction);
@@ -274,9 +286,13 @@ class SimulatedRow {
       for (std::size_t c = 0; c < partial.out.size(); ++c) {
         const auto column = static_cast<std::int64_t>(c);
         const double direction = away(column) * (v(j, column) >= 0 ? 1 : -1);
-        const double cast = round_to(a_.p_dtype, rounded(p, direction));
+        const double cast = round_to(a_.p_dtype, rounded(p, direction) * a_.p_scale) / a_.p_scale;
         partial.out[c] = rounded(partial.out[c] + rounded(cast * v(j, column), away(column)), away(column));
       }
+    }
+    for (std::int64_t c = 0; c < problem_.head_dim_v && descale_v() != 1; ++c) {
+      double& value = partial.out[static_cast<std::size_t>(c)];
+      value = rounded(value * rounded(descale_v(), away(c)), away(c));
     }
     partial.lse = log_sum(m, l);
     return partial;
@@ -315,31 +331,38 @@ class SimulatedRow {
   bool adds_sink_ = false;
   mutable double sum_of_keys_ = 0;  // l without the sink
   std::vector<double> want_;
+  mutable std::size_t taken_ = 0;  // of the directions
 };
 
-/// Where a row's keys are split: at the boundaries of the topology's token runs, or in the declared merges' parts.
-inline std::vector<KeyRange> split_keys(const SimulatedKernel& kernel, const Problem& problem) {
-  std::vector<KeyRange> parts;
+/// How a row's keys are split: by the topology's token runs, or into the declared merges' parts. Ascending ranges each.
+inline std::vector<std::vector<KeyRange>> split_keys(const SimulatedKernel& kernel, const Problem& problem) {
+  std::vector<std::vector<KeyRange>> parts;
   if (problem.topology.rank_count > 1) {
     for (int rank = 0; rank < problem.topology.rank_count; ++rank) {
-      for (const TokenRun& run : owned_tokens(problem.topology, rank, problem.seqlen_kv))
-        parts.push_back({run.begin, run.end});
+      for (const TokenRun& run : owned_tokens(problem.topology, rank, problem.seqlen_kv)) {
+        std::vector<KeyRange>& part = parts.emplace_back();
+        if (run.step == 1) part.push_back({run.begin, run.end});
+        if (run.step == 1) continue;
+        for (std::int64_t token = run.begin; token < run.end; token += run.step) part.push_back({token, token + 1});
+      }
     }
     return parts;
   }
   const std::int64_t count = kernel.arithmetic.merges + 1;
   for (std::int64_t part = 0; part < count; ++part) {
-    parts.push_back({problem.seqlen_kv * part / count, problem.seqlen_kv * (part + 1) / count});
+    parts.push_back({{problem.seqlen_kv * part / count, problem.seqlen_kv * (part + 1) / count}});
   }
   return parts;
 }
 
-/// What lies in `part` of some ranges.
-inline std::vector<KeyRange> common(const std::vector<KeyRange>& ranges, const KeyRange& part) {
+/// What lies in some ranges and in others.
+inline std::vector<KeyRange> common(const std::vector<KeyRange>& ranges, const std::vector<KeyRange>& others) {
   std::vector<KeyRange> found;
   for (const KeyRange& range : ranges) {
-    const KeyRange both{std::max(range.begin, part.begin), std::min(range.end, part.end)};
-    if (both.begin < both.end) found.push_back(both);
+    for (const KeyRange& other : others) {
+      const KeyRange both{std::max(range.begin, other.begin), std::min(range.end, other.end)};
+      if (both.begin < both.end) found.push_back(both);
+    }
   }
   return found;
 }
@@ -356,7 +379,7 @@ inline SimulatedAnswer simulate(const SimulatedKernel& kernel, const Reference& 
         const std::vector<KeyRange> seen = visibility.ranges(i);
         SimulatedRow::Partial whole = row.over({});
         row.add_sink(true);  // with the first part
-        for (const KeyRange& part : split_keys(kernel, p)) {
+        for (const std::vector<KeyRange>& part : split_keys(kernel, p)) {
           const SimulatedRow::Partial partial = row.over(common(seen, part));
           row.add_sink(false);
           SimulatedRow::Partial stored = partial;
