@@ -51,6 +51,19 @@ TEST(Independent, IsNotWhereScoresSpreadLessThanTwoUlpsOfP) {
   EXPECT_TRUE(is_independent(c, exact_p));
 }
 
+// One-hot rows round back to the one value they hold. With accumulators no finer than the storage that drowns.
+TEST(Independent, IsNotWhereRowsAreOneHot) {
+  for (const char* dtype : {"fp16", "bf16"}) {
+    EXPECT_TRUE(is_independent_on(line_of(dtype, kShape, "scale0.25", "gauss"))) << dtype;
+    EXPECT_FALSE(is_independent_on(line_of(dtype, kShape, "scale1", "gauss"))) << dtype;
+  }
+  EXPECT_TRUE(is_independent_on(line_of("fp32", kShape, "scale1", "gauss")));
+  const Case c = parse_case(line_of("fp32", kShape, "scale1", "gauss"));
+  EXPECT_FALSE(is_independent(c, resolve({}, Dtype::kF64)));
+  const Case gentle = parse_case(line_of("fp32", kShape, "scale0.25", "gauss"));
+  EXPECT_TRUE(is_independent(gentle, resolve({}, Dtype::kF64)));
+}
+
 TEST(Independent, IsNotWhereTensorsShareTheirNumbers) {
   EXPECT_TRUE(is_independent_on(line_of("bf16", kShape, "scale0.125", "gauss", "bhsd+broadcast_kv")));
   EXPECT_FALSE(is_independent_on(line_of("bf16", kShape, "scale0.125", "gauss", "bhsd+alias")));
