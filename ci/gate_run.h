@@ -16,6 +16,7 @@
 #include "reference/judge/dropped_mass.h"
 #include "reference/judge/properties.h"
 #include "reference/judge/run.h"
+#include "reference/judge/session.h"
 #include "reports/results.h"
 
 namespace ringproof {
@@ -59,6 +60,9 @@ class GateRun {
   bool promises_a_tier() const { return !options_.cases.tier.empty() && !options_.cases.topology; }
   int threads() const { return options_.threads > 0 ? options_.threads : machine_.cores; }
   void begin_record();
+  void judge(const Case& c, const Reference* reference, const std::string& failure);
+  void judge_again(const Reference& reference);
+  void end_sessions();
   void note(const Candidate& candidate, const Case& c, const Evidence& evidence);
   std::string find_smallest(const Candidate& candidate, const Case& c, const Evidence& evidence);
   void print_trouble(const CaseVerdict& verdict, const std::string& candidate);
@@ -69,7 +73,7 @@ class GateRun {
   Progress progress_;
   std::optional<Interrupt> interrupt_;  // while judging
   std::vector<Candidate> candidates_;
-  std::vector<Buffers> buffers_;
+  std::vector<Session> sessions_;  // one per candidate
   PropertyExaminer examiner_;
   GateCoverage coverage_;
   std::optional<ResultsWriter> writer_;

@@ -23,6 +23,14 @@ Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffe
   }
 }
 
+Evidence judge_one(Session& session, const Reference& reference, Got* kept) {
+  try {
+    return session.judge(reference, kept);
+  } catch (const std::exception& error) {
+    return failed_evidence(session.candidate().name, reference.c, error.what());
+  }
+}
+
 Evidence failed_evidence(const std::string& candidate, const Case& c, const std::string& reason) {
   const Problem& problem = c.problem;
   Evidence evidence{candidate, to_string(c), problem.dtype, problem.mask.kind};

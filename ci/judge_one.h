@@ -4,12 +4,16 @@
 #include <string>
 
 #include "reference/judge/compare.h"
+#include "reference/judge/session.h"
 
 namespace ringproof {
 
 /// Calls `candidate` on the reference's Case and compares. Never throws: what goes wrong is evidence of a failed call.
 /// What came back is left in `kept`, where that is not null.
 Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffers& buffers, Got* kept = nullptr);
+
+/// The next call of a session, in the same way.
+Evidence judge_one(Session& session, const Reference& reference, Got* kept = nullptr);
 
 /// Evidence that a Case could not be judged for `candidate`, with the reason.
 Evidence failed_evidence(const std::string& candidate, const Case& c, const std::string& reason);

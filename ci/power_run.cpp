@@ -24,7 +24,7 @@ struct Subject {
   PowerRow row;
   Candidate candidate;
   std::size_t specimen;  ///< of a mutant: its place among the subjects; else its own
-  Buffers buffers{};
+  Session session{candidate};
   std::map<Dtype, std::vector<Evidence>> evidence{};
 };
 
@@ -55,15 +55,18 @@ std::vector<double> values_of(const Tensor& tensor) {
 Shown judged(Subject& subject, const Reference& reference, const std::vector<PublishedRule>& rules,
              const std::vector<double>& baseline) {
   Got got;
-  Shown shown{judge_one(subject.candidate, reference, subject.buffers, &got), {}, {}, {}};
+  Shown shown{judge_one(subject.session, reference, &got), {}, {}, {}};
   shown.verdict = verify_case(shown.evidence);
   if (!shown.returned()) return shown;
   std::vector<double> values = values_of(got.out);
   const std::vector<double>& want = reference.want.out.value;
-  // Rows that see nothing are not judged where their answer is not claimed: the rules are spared them, too.
-  for (std::size_t at = 0; at < values.size() && !got.empty_rows_defined; ++at) {
+  // Rows that see nothing are not judged where their answer is not claimed, nor those that nan2 has spoiled: the rules
+  // are spared them, too.
+  for (std::size_t at = 0; at < values.size(); ++at) {
     const std::size_t row = at / static_cast<std::size_t>(reference.c.problem.head_dim_v);
-    if (reference.want.statistics.rows[row].visible_count == 0) values[at] = want[at];
+    const bool is_undefined = !got.empty_rows_defined && reference.want.statistics.rows[row].visible_count == 0;
+    const bool is_spoiled = !got.rows_spoiled.empty() && got.rows_spoiled[row];
+    if (is_undefined || is_spoiled) values[at] = want[at];
   }
   const RuleInput input{reference.c.problem.dtype, want, values, baseline};
   for (const PublishedRule& rule : rules) shown.taken_by.push_back(rule.accepts(input));

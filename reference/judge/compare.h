@@ -50,6 +50,7 @@ struct Evidence {
   bool is_independent = false;  ///< the Case's roundings are independent draws (independent.h)
   NoiseEvidence noise{};        ///< check 4
   BiasEvidence bias{};          ///< check 5
+  bool lse_withheld = false;    ///< it writes lse, and this call gave it none to write
   std::string attribution{};    ///< where the residual concentrates, a phrase; "" if nowhere
 };
 

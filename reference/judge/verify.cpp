@@ -223,6 +223,12 @@ Verdict verify(std::span<const Evidence> evidence, const std::string& contract) 
   if (count_properties > 0) {
     verdict.facts.push_back({"properties held", static_cast<double>(count_properties), "1", "properties asked of it"});
   }
+  const auto withheld =
+      std::count_if(evidence.begin(), evidence.end(), [](const Evidence& e) { return e.lse_withheld; });
+  if (withheld > 0) {
+    verdict.facts.push_back(
+        {"calls without lse", static_cast<double>(withheld), "1", "calls that could have asked it"});
+  }
   decide_pooled(evidence, verdict);
   const bool judged = verdict.count_elements + verdict.count_inconclusive + verdict.count_rejected > 0;
   if (!judged) verdict.outcome = Outcome::kInconclusive;

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "reference/judge/compare.h"
+#include "reference/judge/reference.h"
+#include "reference/judge/run.h"
+
+namespace ringproof {
+
+/// One candidate in one process, called on Case after Case with its memory kept: faults that live in state show only so
+/// (candidates.md, how the gate calls). Beside each judgement, check 6:
+/// - A Case called before must return the same bits, where determinism is claimed; else it is a warning.
+/// - A batch element alone must return the bits it has inside its batch, where batch invariance is claimed.
+/// - Every seventh call asks for no lse, unless the recipe is one whose lse is the point.
+/// - What a call writes after its return is a fault of structure, found at the next call or by end().
+class Session {
+ public:
+  explicit Session(Candidate candidate) : candidate_(std::move(candidate)) {}
+  Session(Session&&) = default;
+  Session& operator=(Session&&) = default;
+
+  /// The next call of the sequence. Throws what compare throws. What came back is left in `kept`, where not null.
+  Evidence judge(const Reference& reference, Got* kept = nullptr);
+
+  /// The last call's evidence anew, with what it wrote after its return; nothing where it wrote nothing.
+  std::optional<Evidence> end();
+
+  const Candidate& candidate() const { return candidate_; }
+
+ private:
+  struct Answer {
+    std::string case_line;
+    std::uint64_t call;
+    Got got;
+  };
+  void hold_to_earlier(const Reference& reference, const Description& description, const Got& got, Evidence& evidence);
+  void hold_to_alone(const Reference& reference, const Description& description, const Got& got, Evidence& evidence);
+
+  Candidate candidate_;
+  Buffers buffers_;
+  std::uint64_t calls_ = 0;
+  std::deque<Answer> answers_;  // of the latest calls
+  std::optional<Evidence> latest_;
+};
+
+}  // namespace ringproof
