@@ -33,7 +33,7 @@
 #include <limits>
 
 #include "reference/judge/bound_oracle.h"
-#include "reference/oracle/fast/fast_forward.h"
+#include "reference/oracle/fast_rounding.h"
 #include "reference/spec/error.h"
 
 namespace ringproof {
@@ -58,11 +58,7 @@ struct RowParts {
 
 // What raise_of_row() of the fast oracle allows its sums over p^2, in single precision; the plain oracle's are exact
 // beside it.
-double statistics_error(const Problem& problem, const RowScalars& row) {
-  const auto d = static_cast<double>(problem.head_dim_qk);
-  const double sums = (d + static_cast<double>(fast_sum_depth(row.visible_count)) + 16) * 0x1p-24;
-  return sums + 0x1p-50 * ((d + 1) * std::fabs(problem.softmax_scale) * row.d_max + 3000);
-}
+double statistics_error(const Problem& problem, const RowScalars& row) { return raise_of_row(problem, row) - 1; }
 
 RowParts parts_of(const Problem& problem, const Arithmetic& a, const RowScalars& row) {
   return {row_errors(problem, a, row), common_errors(problem, a, row), random_errors(problem, a, row),

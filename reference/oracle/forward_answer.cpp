@@ -45,6 +45,7 @@ ForwardAnswer taken_rows(const ForwardAnswer& answer, const Problem& problem,
                      {take(s.rows, 1), take(s.p_abs_v, columns), take(s.p_variance, columns), take(s.p2_v2, columns),
                       take(s.p2_v, columns), take(s.sum_abs_v, columns), take(s.max_abs_v, columns)},
                      answer.unit_roundoff};
+  part.is_fast = answer.is_fast;
   for (const std::int64_t index : indices) part.rows.push_back(answer.row_at(static_cast<std::size_t>(index)));
   return part;
 }

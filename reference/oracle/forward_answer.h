@@ -25,7 +25,8 @@ struct ForwardAnswer {
   RowStatistics statistics;
   double unit_roundoff;  ///< of the arithmetic the oracle used: 2^-53, 2^-64 for long double
   std::vector<std::int64_t>
-      rows{};  ///< which rows it holds, linear in [batch, heads_q, seqlen_q], ascending; empty: all
+      rows{};            ///< which rows it holds, linear in [batch, heads_q, seqlen_q], ascending; empty: all
+  bool is_fast = false;  ///< made by oracle/fast: its error is another, its statistics are upper bounds
 
   /// The row of the Problem that row `index` of this answer is.
   std::int64_t row_at(std::size_t index) const { return rows.empty() ? static_cast<std::int64_t>(index) : rows[index]; }

@@ -1,5 +1,13 @@
-// One kv head after the other: K and V are packed once, then threads take panels of its query heads. What a panel holds
-// depends on the head alone, so threads change no bit.
+// One kv head after the other. Rows go in query blocks of a few panels, so that a block of K and V serves many rows
+// while it lies in the cache:
+//
+//   many rows   K and V are packed once per head; threads take query blocks
+//   few rows    the keys are cut into parts; threads take parts, pack each block themselves for all rows, and the
+//               parts are merged in their order
+//   few of both threads take heads
+//
+// What a query block holds, and where keys are cut, depends on the Problem and the rows alone, so threads change no
+// bit.
 
 #include "reference/oracle/fast/fast_forward.h"
 
@@ -12,84 +20,215 @@
 
 #include "reference/oracle/fast/packed_head.h"
 #include "reference/oracle/fast/panel_forward.h"
-#include "reference/oracle/fast/panel_kernels.h"
 #include "reference/oracle/parallel.h"
 #include "reference/spec/error.h"
 
 namespace ringproof {
 namespace {
 
-constexpr double kUnit = 0x1p-53;
+constexpr std::int64_t kPanelsTogether = 2;        // of many rows: their state and a block of keys fit the second cache
+constexpr std::int64_t kPanelsTogetherFew = 6;     // of few rows: a block is packed once for so many
+constexpr std::int64_t kPackedBytesMax = 1 << 30;  // of one head
+static_assert(sizeof(RowScalars) == 19 * 8 && sizeof(RowStatistics) == 7 * sizeof(std::vector<double>),
+              "a new statistic: the fast oracle has to give it too, or fast_oracle_serves to refuse");
 
-// Scratch outlives the threads, which end with each head, but not the call.
-class ScratchPool {
+// What a thread keeps between tasks.
+struct Worker {
+  std::vector<Panel> panels;
+  std::vector<PanelScratch> scratch;
+  Aligned<double> packed;
+  std::int64_t packed_room = 0;
+};
+
+// Workers outlive threads, which end with each hand-out, but not the call.
+class WorkerPool {
  public:
-  std::unique_ptr<PanelScratch> take() {
+  std::unique_ptr<Worker> take() {
     const std::lock_guard lock(mutex_);
-    if (free_.empty()) return std::make_unique<PanelScratch>();
-    std::unique_ptr<PanelScratch> scratch = std::move(free_.back());
+    if (free_.empty()) return std::make_unique<Worker>();
+    std::unique_ptr<Worker> worker = std::move(free_.back());
     free_.pop_back();
-    return scratch;
+    return worker;
   }
-  void give_back(std::unique_ptr<PanelScratch> scratch) {
+  void give_back(std::unique_ptr<Worker> worker) {
     const std::lock_guard lock(mutex_);
-    free_.push_back(std::move(scratch));
+    free_.push_back(std::move(worker));
   }
 
  private:
   std::mutex mutex_;
-  std::vector<std::unique_ptr<PanelScratch>> free_;
+  std::vector<std::unique_ptr<Worker>> free_;
 };
 
-ForwardAnswer empty_answer(const Problem& problem) {
-  const auto rows = static_cast<std::size_t>(element_count(problem.shape_lse()));
-  const std::vector<double> elements(static_cast<std::size_t>(element_count(problem.shape_out())));
-  ForwardAnswer answer;
-  answer.out = {elements, {}};
-  answer.lse = {std::vector<double>(rows), {}};
-  answer.statistics = {std::vector<RowScalars>(rows), elements, elements, elements, elements, elements, elements};
-  answer.unit_roundoff = kUnit;
-  return answer;
-}
+class FastForward {
+ public:
+  FastForward(const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+              bool with_statistics, ForwardAnswer& answer)
+      : problem_(problem),
+        q_(q),
+        k_(k),
+        v_(v),
+        with_statistics_(with_statistics),
+        answer_(answer),
+        visibility_(problem),
+        kernels_(panel_kernels()) {
+    for (int rank = 0; rank < problem.topology.rank_count; ++rank) {
+      shards_.push_back(owned_tokens(problem.topology, rank, problem.seqlen_kv));
+    }
+  }
+
+  // False when an input is an infinity or a NaN.
+  bool run(int threads) {
+    const std::int64_t heads = problem_.batch * problem_.heads_kv;
+    const std::int64_t rows = static_cast<std::int64_t>(answer_.row_count()) / std::max<std::int64_t>(heads, 1);
+    const bool is_little = rows <= kPanelsTogetherFew * kernels_.queries && parts_of(blocks()) == 1;
+    parallel_for(heads, is_little ? threads : 1, [&](std::int64_t head) {
+      if (is_finite_) one_head(head / problem_.heads_kv, head % problem_.heads_kv, is_little ? 1 : threads);
+    });
+    return is_finite_;
+  }
+
+ private:
+  std::int64_t blocks() const { return blocks_of(problem_.seqlen_kv); }
+  static std::int64_t parts_of(std::int64_t blocks) {
+    return std::clamp<std::int64_t>((blocks + kSegmentBlocks - 1) / kSegmentBlocks, 1, kFastPartsMax);
+  }
+
+  void one_head(std::int64_t b, std::int64_t h_kv, int threads) {
+    const std::int64_t head = b * problem_.heads_q + h_kv * problem_.heads_per_group(), n = problem_.seqlen_q;
+    const auto [first, last] = rows_between(answer_, head * n, (head + problem_.heads_per_group()) * n);
+    if (first == last) return;
+    const HeadFacts facts = survey_head(k_, v_, b, h_kv, threads);
+    if (!facts.is_finite) {
+      is_finite_ = false;
+      return;
+    }
+    const PanelContext context{problem_, visibility_, shards_, kernels_, q_, facts, with_statistics_};
+    const std::int64_t bytes = 8 * packed_doubles(facts) * blocks();
+    const bool is_many = last - first > kPanelsTogetherFew * kernels_.queries && bytes <= kPackedBytesMax;
+    if (is_many) {
+      many_rows(context, b, h_kv, first, last, threads);
+    } else {
+      const std::int64_t step = kPanelsTogetherFew * kernels_.queries;
+      for (std::int64_t at = first; at < last; at += step)
+        few_rows(context, b, h_kv, at, std::min(at + step, last), threads);
+    }
+  }
+
+  void many_rows(const PanelContext& context, std::int64_t b, std::int64_t h_kv, std::int64_t first, std::int64_t last,
+                 int threads) {
+    const std::int64_t size = packed_doubles(context.head), blocks = this->blocks();
+    if (packed_room_ < size * blocks) {
+      packed_ = aligned_zeros<double>(size * blocks);
+      packed_room_ = size * blocks;
+    }
+    parallel_for(blocks, threads, [&](std::int64_t block) {
+      pack_block(k_, v_, b, h_kv, context.head, block, with_statistics_, packed_.get() + block * size);
+    });
+    const std::int64_t step = kPanelsTogether * kernels_.queries, tasks = (last - first + step - 1) / step;
+    parallel_for(tasks, threads, [&](std::int64_t task) {
+      std::unique_ptr<Worker> worker = workers_.take();
+      // The longest rows of a causal mask first, so that threads end together.
+      const std::int64_t begin = first + (tasks - 1 - task) * step;
+      take_blocks(context, begin, std::min(begin + step, last), 0, blocks, *worker, worker->panels,
+                  [&](std::int64_t block) { return packed_at(context.head, packed_.get() + block * size); });
+      if (is_finite_) {
+        for (const Panel& panel : worker->panels) panel.finish(answer_);
+      }
+      workers_.give_back(std::move(worker));
+    });
+  }
+
+  void few_rows(const PanelContext& context, std::int64_t b, std::int64_t h_kv, std::int64_t first, std::int64_t last,
+                int threads) {
+    const std::int64_t size = packed_doubles(context.head), blocks = this->blocks(), parts = parts_of(blocks);
+    const std::int64_t segments = (blocks + kSegmentBlocks - 1) / kSegmentBlocks;
+    std::vector<std::vector<Panel>> states(static_cast<std::size_t>(parts));
+    parallel_for(parts, threads, [&](std::int64_t part) {
+      std::unique_ptr<Worker> worker = workers_.take();
+      if (worker->packed_room < size) {
+        worker->packed = aligned_zeros<double>(size);
+        worker->packed_room = size;
+      }
+      const auto edge = [&](std::int64_t of) { return std::min(of * segments / parts * kSegmentBlocks, blocks); };
+      take_blocks(context, first, last, edge(part), edge(part + 1), *worker, states[static_cast<std::size_t>(part)],
+                  [&](std::int64_t block) {
+                    return pack_block(k_, v_, b, h_kv, context.head, block, with_statistics_, worker->packed.get());
+                  });
+      workers_.give_back(std::move(worker));
+    });
+    if (!is_finite_) return;
+    for (std::size_t panel = 0; panel < states.front().size(); ++panel) {
+      for (std::size_t part = 1; part < states.size(); ++part) states[0][panel].merge(states[part][panel]);
+      states[0][panel].finish(answer_);
+    }
+  }
+
+  // Rows [first, last) meet blocks [from, to).
+  template <class Packed>
+  void take_blocks(const PanelContext& context, std::int64_t first, std::int64_t last, std::int64_t from,
+                   std::int64_t to, Worker& worker, std::vector<Panel>& panels, const Packed& packed) {
+    const std::int64_t width = kernels_.queries;
+    const auto count = static_cast<std::size_t>((last - first + width - 1) / width);
+    panels.resize(count);
+    if (worker.scratch.size() < count) worker.scratch.resize(count);
+    std::int64_t least = to, largest = from;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::int64_t begin = first + static_cast<std::int64_t>(i) * width;
+      if (!panels[i].begin(context, answer_, begin, std::min(begin + width, last), worker.scratch[i]))
+        is_finite_ = false;
+      least = std::min(least, panels[i].blocks_begin());
+      largest = std::max(largest, panels[i].blocks_end());
+    }
+    if (!is_finite_) return;
+    const std::int64_t end = std::min(to, largest);
+    for (std::int64_t block = std::max(from, least); block < end; ++block) {
+      const bool is_seen = std::any_of(panels.begin(), panels.end(), [&](const Panel& one) { return one.sees(block); });
+      const PackedBlock keys = is_seen ? packed(block) : PackedBlock{};
+      for (Panel& panel : panels) {
+        if (is_seen && panel.sees(block)) panel.take(block, keys);
+        if ((block + 1) % kSegmentBlocks == 0 || block + 1 == end) panel.end_segment(block / kSegmentBlocks);
+      }
+    }
+  }
+
+  const Problem& problem_;
+  TensorView q_, k_, v_;
+  bool with_statistics_;
+  ForwardAnswer& answer_;
+  Visibility visibility_;
+  PanelKernels kernels_;
+  std::vector<std::vector<TokenRun>> shards_;
+  std::atomic<bool> is_finite_{true};
+  Aligned<double> packed_;
+  std::int64_t packed_room_ = 0;
+  WorkerPool workers_;
+};
 
 }  // namespace
 
-double fast_weight_error_max(const Problem& problem, double d_max, double gap_max) {
-  const double scores = static_cast<double>(problem.head_dim_qk + 1) * std::fabs(problem.softmax_scale) * d_max;
-  return 1.01 * kUnit * (scores + 3 * std::min(gap_max, 1000.0) + 4);  // farther keys have weight 0
+bool fast_oracle_serves(const Problem& problem) {
+  const bool has_dtype = problem.dtype == Dtype::kF32 || problem.dtype == Dtype::kF16 || problem.dtype == Dtype::kBf16;
+  return has_dtype && problem.softcap == 0 && !problem.has_sink;
 }
 
-double raise_of_row(const Problem& problem, const RowScalars& row) {
-  const auto roundings = static_cast<double>(problem.head_dim_qk + fast_sum_depth(row.visible_count) + 16);
-  return 1 + roundings * 0x1p-24 + 4.04 * fast_weight_error_max(problem, row.d_max, row.gap_max);
+ForwardAnswer fast_attention_forward_of(const Problem& problem, const TensorView& q, const TensorView& k,
+                                        const TensorView& v, const std::vector<std::int64_t>& rows,
+                                        bool with_statistics, int threads) {
+  assert_that(q.shape == problem.shape_q() && k.shape == problem.shape_k() && v.shape == problem.shape_v(),
+              "the oracle's tensors have the problem's shapes");
+  if (fast_oracle_serves(problem)) {
+    ForwardAnswer answer = empty_answer(problem, rows, false);
+    answer.is_fast = true;
+    if (FastForward(problem, q, k, v, with_statistics, answer).run(threads)) return answer;
+  }
+  return rows.empty() ? attention_forward(problem, q, k, v, threads)
+                      : attention_forward_of_rows(problem, q, k, v, rows, threads);
 }
 
 ForwardAnswer fast_attention_forward(const Problem& problem, const TensorView& q, const TensorView& k,
                                      const TensorView& v, int threads) {
-  assert_that(q.shape == problem.shape_q() && k.shape == problem.shape_k() && v.shape == problem.shape_v(),
-              "the oracle's tensors have the problem's shapes");
-  const bool is_band = problem.mask.kind != MaskKind::kDocument && problem.mask.kind != MaskKind::kBlockSparse;
-  const bool is_plain = problem.softcap == 0 && !problem.has_sink && !is_fp8(problem.dtype);
-  if (problem.dtype == Dtype::kF64 || !is_band || !is_plain) return attention_forward(problem, q, k, v, threads);
-  const PanelKernels kernels = panel_kernels();
-  ForwardAnswer answer = empty_answer(problem);
-  const std::int64_t panels = (problem.seqlen_q + kernels.queries - 1) / kernels.queries;
-  std::atomic<bool> is_finite{true};
-  ScratchPool scratch;
-  for (std::int64_t b = 0; b < problem.batch; ++b) {
-    for (std::int64_t h_kv = 0; h_kv < problem.heads_kv && is_finite; ++h_kv) {
-      const PackedHead head = pack_head(k, v, b, h_kv, threads);
-      if (!head.is_finite) is_finite = false;
-      parallel_for(is_finite ? problem.heads_per_group() * panels : 0, threads, [&](std::int64_t item) {
-        std::unique_ptr<PanelScratch> work = scratch.take();
-        // The longest rows of a causal mask first, so that threads end together.
-        const std::int64_t h = h_kv * problem.heads_per_group() + item / panels, panel = panels - 1 - item % panels;
-        if (!forward_panel(problem, kernels, q, head, b, h, panel * kernels.queries, *work, answer)) is_finite = false;
-        scratch.give_back(std::move(work));
-      });
-    }
-  }
-  return is_finite ? answer : attention_forward(problem, q, k, v, threads);
+  return fast_attention_forward_of(problem, q, k, v, {}, true, threads);
 }
 
 }  // namespace ringproof

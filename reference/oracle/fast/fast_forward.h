@@ -9,33 +9,32 @@ namespace ringproof {
 /// judges it, and judge/bound_fast_oracle.h states how far its O and lse may lie from the exact answer.
 ///
 /// q, k, v in storage dtype, any strides, host memory. Requires what attention_forward requires. Bits do not depend
-/// on `threads`; they may differ between instruction sets. fp64, fp8, softcap, sink, document, block_sparse and an
-/// infinity or a NaN go to attention_forward.
+/// on `threads`; they may differ between instruction sets. What fast_oracle_serves refuses and inputs with an infinity
+/// or a NaN go to attention_forward.
 ///
 /// Statistics of fp32, fp16 and bf16 storage are upper bounds of the exact ones rather than rounded values of them:
 ///   - sums with positive terms and maxima are raised by raise_of_row() and by what single precision may lose below its
 ///     normal range, 2^-123 n in units of the largest value of the head (and its square);
-///   - gaps are raised by twice what a score may be wrong by, rises count with a near tie widened by 2^-20;
-///   - p_variance = sum p (v - c)^2 - (O - c)^2, c the column's mean over the head, its parts rounded up and down;
+///   - D is that of magnitudes raised to 2^-60 of the head's and the panel's largest;
+///   - gaps are raised by twice what a score may be wrong by;
+///   - rises count with a near tie widened by (3 / 4) / (head_dim_qk + 2), scores being kept in single precision;
+///     rises_any_split, beyond kWholeKeys keys, by up to kThinnedKeys more; rows whose keys span several segments of
+///     kSegmentBlocks blocks take the largest D of the head there, and may count all rises of a segment that has some;
+///   - p_variance = sum p (v - c)^2 - (O - c)^2, c the column's mean over the head, its parts rounded up and down, or
+///     (1 - p_max) (2 max |v|)^2 where that is less;
 ///   - exact: visible_count, max_abs_v; rounded to nearest: sum_abs_v, abs_sum_max;
 ///   - either side: score_max and lse (by the error of a score), p2_v (by (raise - 1) sum p^2 |v|).
 ForwardAnswer fast_attention_forward(const Problem& problem, const TensorView& q, const TensorView& k,
                                      const TensorView& v, int threads);
 
-/// Keys whose products are summed on their own before they join the row's sum.
-inline constexpr std::int64_t kKeysPerBlock = 64;
+/// The same of `rows` alone, as attention_forward_of_rows. Without statistics O and lse alone, in half the time:
+/// statistics hold visible_count, score_max and lse.
+ForwardAnswer fast_attention_forward_of(const Problem& problem, const TensorView& q, const TensorView& k,
+                                        const TensorView& v, const std::vector<std::int64_t>& rows,
+                                        bool with_statistics, int threads);
 
-/// Roundings on the way of one term into a sum over `visible_count` keys, its product included.
-inline std::int64_t fast_sum_depth(std::int64_t visible_count) {
-  const std::int64_t in_block = visible_count < kKeysPerBlock ? visible_count : kKeysPerBlock;
-  return in_block + (visible_count + kKeysPerBlock - 1) / kKeysPerBlock +
-         2;  // ragged blocks at either end; the product
-}
-
-/// Largest relative error of one softmax weight, common to numerator and denominator (bound_fast_oracle.h derives it).
-double fast_weight_error_max(const Problem& problem, double d_max, double gap_max);
-
-/// The factor that the statistics of a row are raised by.
-double raise_of_row(const Problem& problem, const RowScalars& row);
+/// Whether the fast oracle answers this Problem itself: fp32, fp16 or bf16 storage, no softcap, sink or descale. Else
+/// it hands over to the plain oracle, as it does for inputs with an infinity or a NaN.
+bool fast_oracle_serves(const Problem& problem);
 
 }  // namespace ringproof

@@ -10,10 +10,13 @@
 
 #include "reference/judge/bound_fast_oracle.h"
 #include "reference/judge/bound_oracle.h"
+#include "reference/oracle/fast/panel_kernels.h"
 #include "reference/oracle/fast/targets_test.h"
+#include "reference/oracle/fast_rounding.h"
 #include "reference/oracle/rises.h"
 #include "reference/spec/case.h"
 #include "reference/spec/inputs.h"
+#include "reference/spec/visibility.h"
 
 namespace ringproof {
 namespace {
@@ -39,6 +42,12 @@ ForwardAnswer plain(const Question& asked) {
 
 // Masks, dtypes, recipes, odd sizes, groups, empty rows, no keys, no rows, one key, several panels and key blocks.
 const std::vector<std::string> kLines{
+    "fwd/fp32/b1.hq2.hkv1.sq100.skv300.dqk16.dv16/document(30+0+50+19,100+20+0+170)+causal/scale0.25/gauss:4/bhsd/"
+    "single",
+    "fwd/bf16/b1.hq2.hkv1.sq100.skv500.dqk16.dv8/block_sparse(32x16,keep0.3:1)/scale0.25/gauss:4/bhsd/zigzag3",
+    "fwd/fp16/b1.hq1.hkv1.sq70.skv450.dqk16.dv8/block_sparse(16x64,keep0.5:2)/scale0.25/gauss:4/bhsd/single",
+    "fwd/bf16/b1.hq1.hkv1.sq3.skv40000.dqk8.dv3/full/scale0.35/gauss:4/bhsd/single",
+    "fwd/fp32/b1.hq1.hkv1.sq3.skv40000.dqk8.dv3/window(39000,0)/scale0.35/gauss:4/bhsd/zigzag2",
     "fwd/fp32/b1.hq1.hkv1.sq130.skv300.dqk64.dv64/full/scale0.125/gauss:4/bhsd/single",
     "fwd/bf16/b2.hq4.hkv2.sq101.skv97.dqk32.dv16/causal_bottom_right/scale0.18/gauss:5/bhsd/single",
     "fwd/fp16/b1.hq3.hkv1.sq97.skv141.dqk37.dv19/causal_top_left/scale0.25/gauss:6/bshd/zigzag3",
@@ -188,7 +197,7 @@ void expect_raised_scalars(const Problem& problem, const RowScalars& got, const 
   const double n = static_cast<double>(want.visible_count), up = rounding_up(want.visible_count);
   const double raise = raise_of_row(problem, got), raise2 = raise * raise, raise4 = raise2 * raise2;
   const double apart = 2 * apart_of(problem, got) + n * 0x1p-989;
-  const double lost = 2 * static_cast<double>(problem.head_dim_qk) * 0x1p-123 * d_unit;
+  const double lost = 2 * static_cast<double>(problem.head_dim_qk) * 0x1p-60 * d_unit;
   const auto square = [](double x) { return x * x; };
   EXPECT_EQ(got.visible_count, want.visible_count);
   expect_raised(got.p_max, want.p_max, up, raise2, 0, "p_max");
@@ -204,6 +213,7 @@ void expect_raised_scalars(const Problem& problem, const RowScalars& got, const 
   expect_raised(got.gap_max, want.gap_max, up, 1, apart, "gap_max");
   EXPECT_GE(got.rises, want.rises);
   EXPECT_GE(got.rises_any_split, want.rises_any_split);
+  EXPECT_EQ(got.visible_ranges, want.visible_ranges);
 }
 
 struct Column {
@@ -296,7 +306,7 @@ TEST(FastForwardOracle, IsNotChangedByThreads) {
   for (const std::string& line : kLines) {
     const Question asked = question(line);
     const ForwardAnswer alone = fast(asked, 1);
-    for (const int threads : {2, 3, 8}) expect_same_bits(alone, fast(asked, threads));
+    for (const int threads : {2, 8}) expect_same_bits(alone, fast(asked, threads));
   }
 }
 
@@ -322,16 +332,16 @@ TEST(FastForwardOracle, IsNotChangedByMemory) {
 
 TEST(FastForwardOracle, CountsTheRisesOfItsScoresAtANearTieNotMuchWider) {
   const std::vector<Question> all = questions();
-  for (const std::size_t index : {0, 1, 4, 9, 10, static_cast<int>(all.size()) - 1}) {
+  for (const std::size_t index : {2, 5, 6, 9, 14, 15, static_cast<int>(all.size()) - 1}) {
     SCOPED_TRACE(index);
     const Question& asked = all[index];
     const Problem& p = asked.problem;
     const ForwardAnswer got = fast(asked), want = plain(asked);
-    const Band band = band_of(p.mask, p.seqlen_q, p.seqlen_kv);
+    const Visibility visibility(p);
     for (std::int64_t i = 0; i < p.seqlen_q; ++i) {
       std::vector<double> scores;
-      const KeyRange seen = visible_keys(band, i, p.seqlen_kv);
-      for (std::int64_t j = seen.begin; j < seen.end; ++j) {
+      for (std::int64_t j = 0; j < p.seqlen_kv; ++j) {
+        if (!visibility.sees(i, j)) continue;
         long double sum = 0;
         for (std::int64_t c = 0; c < p.head_dim_qk; ++c) {
           sum +=
@@ -340,19 +350,19 @@ TEST(FastForwardOracle, CountsTheRisesOfItsScoresAtANearTieNotMuchWider) {
         scores.push_back(static_cast<double>(p.softmax_scale * sum));
       }
       const RowScalars& row = got.statistics.rows[static_cast<std::size_t>(i)];
-      // Twice what near_tie is widened by: d_max is raised by at most raise - 1, the tie by 2^-20.
-      const double widened = 2 * raise_of_row(p, row) - 1 + 0x1p-19;
+      // What near_tie is widened by, d_max raised by raise - 1, and a little for the scores kept in single precision.
+      const double widened = 2 * raise_of_row(p, row) - 1 + 2.0 / static_cast<double>(p.head_dim_qk + 2);
       const double tie =
           near_tie(p.head_dim_qk, p.softmax_scale, want.statistics.rows[static_cast<std::size_t>(i)].d_max, 0);
       const Rises most = count_rises(scores, tie * widened);
       EXPECT_LE(row.rises, most.monotone) << i;
-      EXPECT_LE(row.rises_any_split, most.any_split) << i;
+      EXPECT_LE(row.rises_any_split, most.any_split + kThinnedKeys) << i;
     }
   }
 }
 
 TEST(FastForwardOracle, LeavesEmptyRowsAtZeroAndMinusInfinity) {
-  const ForwardAnswer got = fast(question(kLines[5]));
+  const ForwardAnswer got = fast(question(kLines[10]));
   for (std::size_t row = 0; row < 120; ++row) {
     const bool is_empty = row % 60 < 51;
     EXPECT_EQ(std::isinf(got.lse.value[row]) && got.lse.value[row] < 0, is_empty) << row;
@@ -361,15 +371,10 @@ TEST(FastForwardOracle, LeavesEmptyRowsAtZeroAndMinusInfinity) {
   }
 }
 
-TEST(FastForwardOracle, HandsDoublesMasksThatAreNoBandAndWhatIsNotFiniteToThePlainOne) {
+TEST(FastForwardOracle, HandsDoublesAndWhatIsNotFiniteToThePlainOne) {
   const std::string rest = "/b1.hq1.hkv1.sq4.skv5.dqk4.dv3/causal_top_left/scale0.5/gauss:4/bhsd/single";
   const Question wide = question("fwd/fp64" + rest);
   expect_same_bits(fast(wide), plain(wide));
-  for (const char* mask : {"document(2+0+2,1+1+3)+causal", "block_sparse(2x1,keep0.5:1)"}) {
-    const Question no_band =
-        question(std::string("fwd/fp32/b1.hq1.hkv1.sq4.skv5.dqk4.dv3/") + mask + "/scale0.5/gauss:4/bhsd/single");
-    expect_same_bits(fast(no_band), plain(no_band));
-  }
   for (const int tensor : {0, 1, 2}) {
     Question asked = question("fwd/fp32" + rest);
     const Tensor& damaged = tensor == 0 ? asked.inputs.q : tensor == 1 ? asked.inputs.k : asked.inputs.v;
@@ -381,6 +386,45 @@ TEST(FastForwardOracle, HandsDoublesMasksThatAreNoBandAndWhatIsNotFiniteToThePla
         EXPECT_EQ(std::isnan(got.out.value[row * 3 + c]), std::isnan(want.out.value[row * 3 + c])) << tensor;
       }
     }
+  }
+}
+
+// Rows that share a panel with others than in the whole answer: the same sums, cut elsewhere.
+TEST(FastForwardOracle, AnswersSomeRowsWithinTheSameError) {
+  for (const std::size_t index : {0, 1, 3, 4, 6, 7}) {
+    SCOPED_TRACE(kLines[index]);
+    const Question asked = question(kLines[index]);
+    const ForwardAnswer want = plain(asked);
+    std::vector<std::int64_t> rows;
+    for (std::int64_t row = 0; row < static_cast<std::int64_t>(want.row_count()); row += 1 + row % 4)
+      rows.push_back(row);
+    const ForwardAnswer got = fast_attention_forward_of(asked.problem, asked.inputs.q.view(), asked.inputs.k.view(),
+                                                        asked.inputs.v.view(), rows, true, 2);
+    const ForwardAnswer some = attention_forward_of_rows(asked.problem, asked.inputs.q.view(), asked.inputs.k.view(),
+                                                         asked.inputs.v.view(), rows, 2);
+    EXPECT_EQ(got.rows, rows);
+    const Bounds own = fast_oracle_error(asked.problem, got), other = oracle_error(asked.problem, some);
+    EXPECT_LE(used(got.out.value, some.out.value, sums_of(own.out, other.out)), 1);
+    EXPECT_LE(used(got.lse.value, some.lse.value, sums_of(own.lse, other.lse)), 1);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      expect_raised_scalars(asked.problem, got.statistics.rows[i], some.statistics.rows[i], 0x1p30);
+      for (std::int64_t c = 0; c < asked.problem.head_dim_v; ++c) {
+        const std::size_t at = i * static_cast<std::size_t>(asked.problem.head_dim_v) + static_cast<std::size_t>(c);
+        EXPECT_EQ(got.statistics.max_abs_v[at], some.statistics.max_abs_v[at]);
+      }
+    }
+  }
+}
+
+TEST(FastForwardOracle, LeavesStatisticsOutWhereAsked) {
+  for (const std::string& line : kLines) {
+    SCOPED_TRACE(line);
+    const Question asked = question(line);
+    const ForwardAnswer whole = fast(asked);
+    const ForwardAnswer bare = fast_attention_forward_of(asked.problem, asked.inputs.q.view(), asked.inputs.k.view(),
+                                                         asked.inputs.v.view(), {}, false, 2);
+    EXPECT_EQ(bare.lse.value, whole.lse.value);
+    EXPECT_EQ(bare.out.value, whole.out.value);
   }
 }
 

@@ -6,19 +6,21 @@
 
 namespace ringproof {
 
-/// Rows whose chains are counted together.
-inline constexpr std::size_t kRowsTogether = 2;
+/// Runs whose chains are counted together.
+inline constexpr std::size_t kRunsTogether = 4;
 
-/// One row's scores with -inf before the first and after the last; the scores themselves are finite.
-struct ScoreRow {
-  const double* first = nullptr;
-  std::int64_t count = 0;  ///< at least 1
-  double near_tie = 0;
+/// Scores first, first + step, ... (step 1 or -1), with -inf after the last; the scores themselves are finite.
+struct ScoreRun {
+  const float* first = nullptr;
+  std::int64_t count = 0;
+  std::int64_t step = 1;
+  float near_tie = 0;
 };
 
-/// For each row what count_rises counts as chains of next-greater keys, the longer of both directions, at the speed of
-/// arithmetic instead of mispredicted branches. `stack` is scratch.
-std::array<std::int64_t, kRowsTogether> longest_chains(const std::array<ScoreRow, kRowsTogether>& rows,
-                                                       std::vector<double>& stack);
+/// For each run the longest chain of next-greater scores seen against its direction: the largest stack that a scan
+/// keeps when a score drops what lies at or below it less near_tie (rises.cpp). At the speed of arithmetic instead of
+/// mispredicted branches. `stack` is scratch.
+std::array<std::int64_t, kRunsTogether> longest_chains(const std::array<ScoreRun, kRunsTogether>& runs,
+                                                       std::vector<float>& stack);
 
 }  // namespace ringproof

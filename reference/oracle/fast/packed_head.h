@@ -1,60 +1,63 @@
 #pragma once
 
-#include <hwy/aligned_allocator.h>
-
 #include <cstdint>
 #include <vector>
 
+#include "reference/oracle/fast/memory.h"
 #include "reference/oracle/fast/panel_kernels.h"
-#include "reference/oracle/fast/range_table.h"
 #include "reference/spec/tensor.h"
 
 namespace ringproof {
 
-template <class T>
-using Aligned = hwy::AlignedFreeUniquePtr<T[]>;
-
-/// `count` zeros, aligned for the kernels.
-template <class T>
-Aligned<T> aligned_zeros(std::int64_t count);
-
 inline std::int64_t groups_of(std::int64_t count) { return (count + kGroup - 1) / kGroup; }
+inline std::int64_t blocks_of(std::int64_t keys) { return (keys + kBlockKeys - 1) / kBlockKeys; }
 
-/// One head of K and V as the kernels want them: widened once, in groups of eight, missing keys and columns 0. What is
-/// summed in single precision is scaled by powers of two to at most 1, so that squares neither overflow nor vanish.
-struct PackedHead {
+/// What is known of one head of K and V before its blocks are packed. What is summed in single precision is scaled by
+/// powers of two to at most 1, so that squares neither overflow nor vanish.
+struct HeadFacts {
   std::int64_t keys, head_dim_qk, head_dim_v;
-  bool is_finite = true;
-  Aligned<double> k;        ///< [groups of keys][head_dim_qk][8]
-  Aligned<float> k_abs;     ///< |k| / k_unit
-  double k_unit = 1;        ///< a power of two, at least the largest |k|
-  double k_max = 0;         ///< largest |k|
-  Aligned<double> v;        ///< [groups of columns][padded keys][8]
-  Aligned<float> v_single;  ///< v / v_unit, and below |v| / v_unit, (v / v_unit)^2, ((v - centre) / v_unit)^2
-  Aligned<float> v_abs, v_squared, v_centred_squared;
-  std::vector<double> v_unit, v_centre;  ///< [columns]; v_unit at least twice the largest |v| of the column
-  std::vector<double> v_max;             ///< [columns] largest |v|
-  std::vector<double> k_abs_sum;         ///< [keys]
-  std::vector<RangeTable> v_ranges;      ///< [groups of columns]
-  std::vector<RangeTable> k_ranges;      ///< one table of width 1, of k_abs_sum
-
-  std::int64_t padded_keys() const { return groups_of(keys) * kGroup; }
+  bool is_finite = true;              ///< where false the rest means nothing
+  double k_unit = 1;                  ///< a power of two above the largest |k|
+  std::vector<double> k_channel_max;  ///< [head_dim_qk] largest |k|
+  std::vector<double> v_unit;         ///< [head_dim_v] at least twice the largest |v| of the column, a power of two
+  std::vector<double> v_centre;       ///< [head_dim_v] the column's mean, nearly
 };
 
-/// Packs head h of batch b. Where is_finite comes out false the rest means nothing.
-PackedHead pack_head(const TensorView& k, const TensorView& v, std::int64_t b, std::int64_t h, int threads);
+/// Reads head h of batch b once.
+HeadFacts survey_head(const TensorView& k, const TensorView& v, std::int64_t b, std::int64_t h, int threads);
 
-/// Rows of Q as one panel.
-struct PackedPanel {
-  Aligned<double> q;     ///< [head_dim][queries]
-  Aligned<float> q_abs;  ///< |q| / unit
-  double unit = 1;       ///< a power of two, at least the largest |q|
-  bool is_finite = true;
-  std::vector<double> q_abs_sum;  ///< [queries]
+/// One block of kBlockKeys keys as the kernels want them, missing keys and columns 0.
+struct PackedBlock {
+  /// Keys whose |v| are summed together.
+  static constexpr std::int64_t kSumKeys = 16;
+
+  double* k;          ///< [kBlockKeys / 8][head_dim_qk][8]
+  double* v;          ///< [groups of columns][kBlockKeys][8]
+  double* k_abs_sum;  ///< [kBlockKeys] sum over channels of |k|
+  double* v_sums;     ///< [kBlockKeys / kSumKeys][padded columns] sums of |v|
+  double* v_maxima;   ///< likewise, largest |v|
+  float* k_abs;       ///< |k| / k_unit, raised to 2^-60 where it is less and not 0: no product vanishes
+  float *v_abs, *v_squared, *v_centred_squared, *v_single;  ///< with x = v / v_unit: |x|, x^2, (x - centre)^2, x
 };
 
-/// Packs rows [begin, end) of Q's head h; end - begin <= queries, missing rows are 0. `panel` has room already.
-void pack_panel(const TensorView& q, std::int64_t b, std::int64_t h, std::int64_t begin, std::int64_t end,
-                std::int64_t queries, PackedPanel& panel);
+/// Doubles of memory one block takes.
+std::int64_t packed_doubles(const HeadFacts& facts);
+
+/// The block whose memory begins at `memory`.
+PackedBlock packed_at(const HeadFacts& facts, double* memory);
+
+/// Packs block `block` of head h of batch b. `memory` holds zeros or another block of a head of the same sizes. Without
+/// statistics only k and v are made.
+PackedBlock pack_block(const TensorView& k, const TensorView& v, std::int64_t b, std::int64_t h, const HeadFacts& facts,
+                       std::int64_t block, bool with_statistics, double* memory);
+
+/// Row `row` of head h as doubles: shape[3] numbers.
+void decode_row(const TensorView& view, std::int64_t b, std::int64_t h, std::int64_t row, double* to);
+
+/// A power of two above `magnitude`; 1 for 0 and for infinity.
+double unit_of(double magnitude);
+
+/// `magnitude` / unit in single precision, rounded to nearest; a number below 2^-60 that is not 0 becomes 2^-60.
+float scaled_magnitude(double magnitude, double unit_inverse);
 
 }  // namespace ringproof

@@ -1,13 +1,17 @@
-// The plain oracle's formulas on panels of rows (6 vectors of queries side by side), each panel in four steps:
+// Attention by the online softmax on a panel of rows, one block of keys after the other, with everything that bounds
+// want in the same pass:
 //
-//   scores    S and D = |q| . |k| for every key that some row of the panel sees; hidden ones become -inf and 0
-//   extremes  M, least S, largest D; with them the rises of the running maximum
-//   weights   w = exp(S - M) with the final maximum, so nothing is ever rescaled, and the sums of w, w^2, w D, ...
-//   values    sum w v in double; sum w |v|, w (v - c)^2, w^2 v^2, w^2 v in single precision, raised afterwards
+//   scores     S and D = |q| . |k|; hidden keys become -inf and 0
+//   weights    M = the larger of M and the block's maximum, r = exp(M before - M), w = exp(S - M); sums of w, w D, ...
+//   values     sum w v = r sum w v + the block's, in double; sum w |v|, w (v - c)^2, w^2 v^2, w^2 v in single precision
+//   rises      the scores of a segment of keys are kept in single precision, row by row, and counted at its end
 //
-// Scores of a panel are kept (16 bytes a key and row): that costs less than the rescaling of an online softmax, gives
-// the rises the true scores, and leaves one rounding story. Sums run over blocks of kKeysPerBlock keys which are then
-// added, so a term passes about 64 + n / 64 roundings instead of n. Weights of hidden keys are 0, and 0 adds exactly.
+// A block's sum starts at 0 and joins the older one, so that a term passes about 128 + n / 128 additions. Weights of
+// hidden keys are 0, and 0 adds exactly. Differences of scores in single precision are wrong by 2^-24 of a score; ties
+// are widened by that.
+//
+// sum p (v - O)^2 is at most sum p (v - c)^2 - (O - c)^2, and at most (1 - p_max) (2 max |v|)^2: the first cancels
+// where one key has all the weight, the second says little elsewhere.
 //
 // Raising: a sum of n positive terms in single precision is wrong by at most (d + depth + a few) 2^-24 relatively,
 // the weights by 2 A (A = fast_weight_error_max), their squares by 4 A.
@@ -17,277 +21,455 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <span>
+#include <type_traits>
 
 #include "reference/oracle/fast/fast_forward.h"
-#include "reference/oracle/fast/longest_chains.h"
 #include "reference/oracle/rises.h"
 
 namespace ringproof {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr float kInfinitySingle = std::numeric_limits<float>::infinity();
 constexpr double kUnit = 0x1p-53;
 constexpr double kLostSingle = 0x1p-123;  // a term, in units: the weight, the value, the product and the sum may vanish
 constexpr double kLostDouble = 0x1p-990;  // p gap^2 of a weight that vanished
 
-class PanelForward {
- public:
-  PanelForward(const Problem& problem, const PanelKernels& kernels, const TensorView& q, const PackedHead& head,
-               ForwardAnswer& answer)
-      : problem_(problem), kernels_(kernels), q_(q), head_(head), answer_(answer) {
-    for (int rank = 0; rank < problem.topology.rank_count; ++rank) {
-      shards_.push_back(owned_tokens(problem.topology, rank, problem.seqlen_kv));
-    }
-  }
-
-  // False when a query is an infinity or a NaN.
-  bool panel(std::int64_t b, std::int64_t h, std::int64_t begin, PanelScratch& work) {
-    rows_ = std::min(kernels_.queries, problem_.seqlen_q - begin);
-    first_row_ = (b * problem_.heads_q + h) * problem_.seqlen_q + begin;
-    find_keys(begin);
-    if (first_key_ >= end_key_) {
-      for (std::int64_t i = 0; i < rows_; ++i) leave_empty(i);
-      return true;
-    }
-    work.grow(kernels_, end_key_ - first_key_, problem_.head_dim_qk, groups_of(problem_.head_dim_v));
-    pack_panel(q_, b, h, begin, begin + rows_, kernels_.queries, work.panel);
-    if (!work.panel.is_finite) return false;
-    scores(work);
-    products(work);
-    for (std::int64_t i = 0; i < rows_; ++i) finish_values(i, work);
-    return true;
-  }
-
- private:
-  // Keys each lane sees, and the whole groups of keys that hold them all.
-  void find_keys(std::int64_t begin) {
-    const Band band = band_of(problem_.mask, problem_.seqlen_q, problem_.seqlen_kv);
-    seen_.clear();
-    std::int64_t least = problem_.seqlen_kv, largest = 0;
-    all_see_ = {0, problem_.seqlen_kv};
-    for (std::int64_t i = 0; i < kernels_.queries; ++i) {
-      const KeyRange keys = visible_keys(band, begin + std::min(i, rows_ - 1), problem_.seqlen_kv);
-      seen_.push_back(keys);
-      all_see_ = {std::max(all_see_.begin, keys.begin), std::min(all_see_.end, keys.end)};
-      if (keys.count() == 0) continue;
-      least = std::min(least, keys.begin);
-      largest = std::max(largest, keys.end);
-    }
-    first_key_ = least / kGroup * kGroup;
-    end_key_ = groups_of(largest) * kGroup;
-  }
-
-  RowScalars& scalars_of(std::int64_t i) const { return answer_.statistics.rows[first_row_ + i]; }
-
-  void leave_empty(std::int64_t i) {
-    RowScalars& scalars = scalars_of(i);
-    scalars.score_max = scalars.lse = answer_.lse.value[first_row_ + i] = -kInfinity;
-  }
-
-  void scores(PanelScratch& work) {
-    const std::int64_t width = kernels_.queries, d = problem_.head_dim_qk, keys = end_key_ - first_key_;
-    for (std::int64_t key = first_key_; key < end_key_; key += kKeysPerBlock) {
-      kernels_.scores(work.panel.q.get(), work.panel.q_abs.get(), head_.k.get() + key * d, head_.k_abs.get() + key * d,
-                      d, std::min(kKeysPerBlock, end_key_ - key) / kGroup, problem_.softmax_scale,
-                      work.score.get() + (key - first_key_) * width, work.d.get() + (key - first_key_) * width);
-    }
-    for (std::int64_t key = first_key_; key < end_key_; ++key) {
-      if (key == all_see_.begin && all_see_.count() > 0) key = all_see_.end;
-      if (key == end_key_) break;
-      for (std::int64_t i = 0; i < width; ++i) {
-        if (key >= seen_[i].begin && key < seen_[i].end) continue;
-        work.score[(key - first_key_) * width + i] = -kInfinity;
-        work.d[(key - first_key_) * width + i] = 0;
-      }
-    }
-    const PanelSums sums = work.panel_sums();
-    kernels_.extremes(work.score.get(), work.d.get(), keys, sums);
-    RangeTable::Range k_range;
-    for (std::int64_t i = 0; i < rows_; ++i) {
-      if (seen_[i].count() == 0) {
-        leave_empty(i);
-        continue;
-      }
-      RowScalars& scalars = scalars_of(i);
-      scalars.visible_count = seen_[i].count();
-      scalars.score_max = sums.score_max[i];
-      head_.k_ranges.front().move(k_range, seen_[i]);
-      scalars.abs_sum_max = work.panel.q_abs_sum[i] + k_range.maximum[0];
-      scalars.d_max = d_max_of(i, sums.d_max[i], work);
-      scalars.gap_max = sums.score_max[i] - sums.score_min[i] + score_apart(scalars);
-      if (shards_.size() > 1) count_rises_in_shards(i, work);
-    }
-    if (shards_.size() == 1) count_rises_of_panel(work);
-  }
-
-  double d_unit(const PanelScratch& work) const { return work.panel.unit * head_.k_unit; }
-
-  // What single precision may lose below its normal range in D.
-  double d_lost(const PanelScratch& work) const {
-    return static_cast<double>(problem_.head_dim_qk) * kLostSingle * d_unit(work);
-  }
-
-  // Raised; but where every product is 0 so must this be, because scores are exact then.
-  double d_max_of(std::int64_t i, double in_single, const PanelScratch& work) const {
-    const auto d = problem_.head_dim_qk;
-    if (work.panel.q_abs_sum[i] == 0 || head_.k_max == 0) return 0;
-    const double raised = in_single * d_unit(work) * (1 + static_cast<double>(d + 8) * 0x1p-24) + d_lost(work);
-    if (in_single > 0) return raised;
-    for (std::int64_t key = seen_[i].begin; key < seen_[i].end; ++key) {
-      for (std::int64_t c = 0; c < d; ++c) {
-        const double k = head_.k[(key / kGroup * d + c) * kGroup + key % kGroup];
-        if (k != 0 && work.panel.q[c * kernels_.queries + i] != 0) return raised;
-      }
-    }
-    return 0;
-  }
-
-  // How far a computed gap may lie from the exact one.
-  double score_apart(const RowScalars& row) const {
-    return 2.02 * static_cast<double>(problem_.head_dim_qk + 1) * kUnit * std::fabs(problem_.softmax_scale) * row.d_max;
-  }
-
-  double near_tie_of(std::int64_t i) const {
-    return near_tie(problem_.head_dim_qk, problem_.softmax_scale, scalars_of(i).d_max, 0) * (1 + 0x1p-20);
-  }
-
-  // One rank: all keys a row sees are one run.
-  void count_rises_of_panel(PanelScratch& work) {
-    const std::int64_t width = kernels_.queries;
-    double* const ties = work.sums.get() + PanelScratch::kSumCount * width;
-    double* const rises = ties + width;
-    for (std::int64_t i = 0; i < width; ++i) ties[i] = i < rows_ && seen_[i].count() > 0 ? near_tie_of(i) : 0;
-    kernels_.rises(work.score.get(), end_key_ - first_key_, ties, rises);
-    const auto together = static_cast<std::int64_t>(kRowsTogether);
-    for (std::int64_t first = 0; first < rows_; first += together) {
-      std::array<ScoreRow, kRowsTogether> rows;
-      work.row_scores.resize(static_cast<std::size_t>(together * (end_key_ - first_key_ + 2)));
-      double* to = work.row_scores.data();
-      for (std::int64_t r = 0; r < together; ++r) {
-        const std::int64_t i = std::min(first + r, rows_ - 1);
-        *to++ = -kInfinity;
-        rows[r] = {to, seen_[i].count(), ties[i]};
-        for (std::int64_t key = seen_[i].begin; key < seen_[i].end; ++key)
-          *to++ = work.score[(key - first_key_) * width + i];
-        *to++ = -kInfinity;
-      }
-      const auto longest = longest_chains(rows, work.stack);
-      for (std::int64_t i = first; i < std::min(first + together, rows_); ++i) {
-        if (seen_[i].count() == 0) continue;
-        scalars_of(i).rises = static_cast<std::int64_t>(rises[i]);
-        scalars_of(i).rises_any_split = std::max(scalars_of(i).rises, longest[i - first]);
-      }
-    }
-  }
-
-  void count_rises_in_shards(std::int64_t i, PanelScratch& work) {
-    RowScalars& scalars = scalars_of(i);
-    const auto count = [&](std::span<const double> row) {
-      const Rises rises = count_rises(row, near_tie_of(i));
-      scalars.rises = std::max(scalars.rises, rises.monotone);
-      scalars.rises_any_split = std::max(scalars.rises_any_split, rises.any_split);
-    };
-    for (const std::vector<TokenRun>& shard : shards_) {
-      work.row_scores.clear();
-      for (const TokenRun& run : shard) {
-        const std::size_t from = work.row_scores.size();
-        for (std::int64_t key = run.begin; key < run.end; key += run.step) {
-          if (key < seen_[i].begin || key >= seen_[i].end) continue;
-          work.row_scores.push_back(work.score[(key - first_key_) * kernels_.queries + i]);
-        }
-        count(std::span<const double>(work.row_scores).subspan(from));
-      }
-      if (shard.size() > 1) count(work.row_scores);
-    }
-  }
-
-  void products(PanelScratch& work) {
-    const std::int64_t width = kernels_.queries, groups = groups_of(problem_.head_dim_v);
-    const PanelSums sums = work.panel_sums();
-    std::fill(sums.weight, sums.weight + 6 * width, 0.0);
-    std::fill_n(work.out.get(), groups * kGroup * width, 0.0);
-    for (auto* single : work.singles()) std::fill_n(single->get(), groups * kGroup * width, 0.0f);
-    for (std::int64_t key = first_key_; key < end_key_; key += kKeysPerBlock) {
-      const std::int64_t keys = std::min(kKeysPerBlock, end_key_ - key), from = (key - first_key_) * width;
-      double* const weight = work.score.get() + from;
-      float* const single = work.d.get() + from;
-      float* const squared = work.weight_squared.get() + from;
-      kernels_.weights(weight, single, squared, keys, sums);
-      const std::int64_t v = key * kGroup, stride = head_.padded_keys() * kGroup;
-      kernels_.values(weight, head_.v.get() + v, stride, groups, keys, work.out.get());
-      kernels_.values_single(single, head_.v_abs.get() + v, stride, groups, keys, work.p_abs_v.get());
-      kernels_.values_single(single, head_.v_centred_squared.get() + v, stride, groups, keys, work.p_centred_v2.get());
-      kernels_.values_single(squared, head_.v_squared.get() + v, stride, groups, keys, work.p2_v2.get());
-      kernels_.values_single(squared, head_.v_single.get() + v, stride, groups, keys, work.p2_v.get());
-    }
-    for (std::int64_t i = 0; i < rows_; ++i) {
-      if (seen_[i].count() > 0) finish_row(i, sums, d_unit(work), d_lost(work));
-    }
-  }
-
-  void finish_row(std::int64_t i, const PanelSums& sums, double unit, double d_lost) {
-    RowScalars& row = scalars_of(i);
-    const double raise = raise_of_row(problem_, row), l = sums.weight[i], apart = score_apart(row);
-    const double gap_lost = apart + static_cast<double>(row.visible_count) * kLostDouble;
-    row.lse = answer_.lse.value[first_row_ + i] = row.score_max + std::log(l);
-    row.p_max = std::min(1.0, raise / l);
-    row.sum_p_squared = std::min(1.0, raise * sums.weight_squared[i] / (l * l));
-    if (row.d_max > 0) {
-      const auto squared = [](double value) { return value * value; };
-      row.mean_d = raise * unit * sums.d[i] / l + d_lost;
-      row.mean_d_squared = squared(raise * unit * std::sqrt(sums.d_squared[i] / l) + d_lost);
-      row.mean_gap = raise * sums.gap[i] / l + gap_lost;
-      row.mean_gap_squared = squared(raise * std::sqrt(sums.gap_squared[i] / l) + gap_lost);
-    }
-  }
-
-  void finish_values(std::int64_t i, PanelScratch& work) {
-    const KeyRange seen = seen_[i];
-    if (seen.count() == 0) return;
-    const std::int64_t width = kernels_.queries, dv = problem_.head_dim_v;
-    const RowScalars& row = scalars_of(i);
-    RowStatistics& s = answer_.statistics;
-    const double l = work.panel_sums().weight[i], raise = raise_of_row(problem_, row);
-    const double lost = static_cast<double>(row.visible_count) * kLostSingle;
-    const double out_error = 4.04 * fast_weight_error_max(problem_, row.d_max, row.gap_max) +
-                             4 * static_cast<double>(fast_sum_depth(row.visible_count)) * kUnit;
-    ranges_.resize(static_cast<std::size_t>(groups_of(dv)));
-    for (std::int64_t c = 0; c < dv; ++c) {
-      RangeTable::Range& range = ranges_[c / kGroup];
-      if (c % kGroup == 0) head_.v_ranges[c / kGroup].move(range, seen);
-      const std::int64_t at = (first_row_ + i) * dv + c, from = c * width + i;
-      s.sum_abs_v[at] = range.sum[c % kGroup];
-      s.max_abs_v[at] = range.maximum[c % kGroup];
-      if (s.max_abs_v[at] == 0) continue;  // every sum is exactly 0
-      const double unit = head_.v_unit[c], unit2 = unit * unit;
-      const double out = answer_.out.value[at] = work.out[from] / l;
-      s.p_abs_v[at] = (raise * work.p_abs_v[from] / l + lost) * unit;
-      s.p2_v2[at] = (raise * work.p2_v2[from] / (l * l) + lost) * unit2;
-      s.p2_v[at] = work.p2_v[from] / (l * l) * unit;
-      const double about_centre = (raise * work.p_centred_v2[from] / l + lost) * unit2;
-      const double apart = std::max(0.0, std::fabs(out - head_.v_centre[c]) - out_error * s.p_abs_v[at]);
-      s.p_variance[at] = std::max(0.0, about_centre - apart * apart * (1 - 4 * kUnit));
-    }
-  }
-
-  const Problem& problem_;
-  const PanelKernels& kernels_;
-  const TensorView& q_;
-  const PackedHead& head_;
-  ForwardAnswer& answer_;
-  std::vector<std::vector<TokenRun>> shards_;  // by rank
-  std::vector<KeyRange> seen_;                 // by lane
-  KeyRange all_see_{0, 0};
-  std::int64_t rows_ = 0, first_row_ = 0, first_key_ = 0, end_key_ = 0;
-  std::vector<RangeTable::Range> ranges_;  // by group of columns, of the row before
-};
+double squared(double x) { return x * x; }
 
 }  // namespace
 
-bool forward_panel(const Problem& problem, const PanelKernels& kernels, const TensorView& q, const PackedHead& head,
-                   std::int64_t b, std::int64_t h, std::int64_t row, PanelScratch& work, ForwardAnswer& answer) {
-  return PanelForward(problem, kernels, q, head, answer).panel(b, h, row, work);
+void Panel::grow(const PanelContext& context) {
+  context_ = &context;
+  const std::int64_t width = context.kernels.queries, groups = groups_of(context.head.head_dim_v);
+  if (static_cast<std::int64_t>(lanes_.size()) != width) {
+    lanes_.assign(static_cast<std::size_t>(width), {});
+    sums_ = aligned_zeros<double>(PanelSums::kDoubles * width);
+    singles_ = aligned_zeros<float>(PanelSums::kSingles * width);
+    head_dim_ = groups_room_ = -1;
+  }
+  if (context.head.head_dim_qk > head_dim_) {
+    head_dim_ = context.head.head_dim_qk;
+    q_ = aligned_zeros<double>(head_dim_ * width);
+    q_abs_ = aligned_zeros<float>(head_dim_ * width);
+  }
+  if (groups > groups_room_) {
+    groups_room_ = groups;
+    out_ = aligned_zeros<double>(groups * kGroup * width);
+    for (auto* single : {&p_abs_v_, &p_centred_v2_, &p2_v2_, &p2_v_}) {
+      *single = aligned_zeros<float>(groups * kGroup * width);
+    }
+  }
+  groups_ = groups;
+}
+
+PanelSums Panel::sums() const {
+  const std::int64_t width = context_->kernels.queries;
+  double* const s = sums_.get();
+  float* const f = singles_.get();
+  return {s,
+          s + width,
+          s + 2 * width,
+          s + 3 * width,
+          s + 4 * width,
+          s + 5 * width,
+          s + 6 * width,
+          s + 7 * width,
+          s + 8 * width,
+          s + 9 * width,
+          f,
+          f + width};
+}
+
+bool Panel::begin(const PanelContext& context, const ForwardAnswer& answer, std::int64_t first, std::int64_t last,
+                  PanelScratch& scratch) {
+  grow(context);
+  scratch_ = &scratch;
+  if (!scratch.score) {
+    scratch.score = aligned_zeros<double>(kBlockKeys * context.kernels.queries);
+    scratch.d = aligned_zeros<float>(kBlockKeys * context.kernels.queries);
+    scratch.weight_squared = aligned_zeros<float>(kBlockKeys * context.kernels.queries);
+  }
+  const std::int64_t width = context.kernels.queries, n = context.problem.seqlen_q, elements = groups_ * kGroup;
+  rows_ = last - first;
+  const PanelSums sums = this->sums();
+  std::fill_n(sums_.get(), PanelSums::kDoubles * width, 0.0);
+  std::fill_n(sums.score_max, width, kNoScore);
+  std::fill_n(sums.score_min, width, kInfinity);
+  std::fill_n(out_.get(), elements * width, 0.0);
+  std::int64_t least = context.problem.seqlen_kv, largest = 0, lists = 0;
+  for (const auto& shard : context.shards) lists += shard.size() > 1 ? static_cast<std::int64_t>(shard.size()) + 1 : 1;
+  for (std::int64_t i = 0; i < width; ++i) {
+    Lane& lane = lanes_[static_cast<std::size_t>(i)];
+    lane.row = first + std::min(i, rows_ - 1);
+    lane.seen = context.visibility.ranges(answer.row_at(static_cast<std::size_t>(lane.row)) % n);
+    lane.k_abs_max = 0;
+    lane.pieces.assign(context.with_statistics ? static_cast<std::size_t>(lists) : 0, {});
+    if (lane.seen.empty()) continue;
+    least = std::min(least, lane.seen.front().begin);
+    largest = std::max(largest, lane.seen.back().end);
+  }
+  blocks_begin_ = least / kBlockKeys;
+  blocks_end_ = std::max(blocks_begin_, blocks_of(largest));
+  single_segment_ = blocks_begin_ / kSegmentBlocks == std::max(blocks_begin_, blocks_end_ - 1) / kSegmentBlocks;
+  kept_until_ = blocks_begin_;
+  if (context.with_statistics) {
+    for (auto* single : {&p_abs_v_, &p_centred_v2_, &p2_v2_, &p2_v_}) {
+      std::fill_n(single->get(), elements * width, 0.0f);
+    }
+    v_sums_.assign(static_cast<std::size_t>((width + 1) * elements), 0);
+    v_maxima_.assign(v_sums_.size(), 0);
+    k_abs_max_of_all_ = 0;
+  }
+  return pack(answer);
+}
+
+bool Panel::pack(const ForwardAnswer& answer) {
+  const Problem& problem = context_->problem;
+  const std::int64_t width = context_->kernels.queries, d = problem.head_dim_qk, n = problem.seqlen_q;
+  std::vector<double> row(static_cast<std::size_t>(d));
+  double largest = 0, d_cap_max = 0;
+  bool is_finite = true;
+  for (std::int64_t i = 0; i < width; ++i) {
+    Lane& lane = lanes_[static_cast<std::size_t>(i)];
+    const std::int64_t at = answer.row_at(static_cast<std::size_t>(lane.row));
+    decode_row(context_->q, at / n / problem.heads_q, at / n % problem.heads_q, at % n, row.data());
+    double sum = 0, d_cap = 0;
+    for (std::int64_t c = 0; c < d; ++c) {
+      q_[c * width + i] = row[c];
+      sum += std::fabs(row[c]);
+      d_cap += std::fabs(row[c]) * context_->head.k_channel_max[c];
+      largest = std::max(largest, std::fabs(row[c]));
+    }
+    is_finite = is_finite && std::isfinite(sum);
+    lane.q_abs_sum = sum;
+    lane.d_cap = d_cap * (1 + static_cast<double>(d + 2) * kUnit);
+    d_cap_max = std::max(d_cap_max, lane.d_cap);
+  }
+  q_unit_ = unit_of(largest);
+  score_unit_ = unit_of(d_cap_max * std::fabs(problem.softmax_scale));
+  for (std::int64_t at = 0; at < d * width && context_->with_statistics; ++at) {
+    q_abs_[at] = scaled_magnitude(std::fabs(q_[at]), 1 / q_unit_);
+  }
+  return is_finite;
+}
+
+bool Panel::sees(std::int64_t block) const {
+  const std::int64_t begin = block * kBlockKeys, end = begin + kBlockKeys;
+  return std::any_of(lanes_.begin(), lanes_.end(), [&](const Lane& lane) {
+    return std::any_of(lane.seen.begin(), lane.seen.end(),
+                       [&](const KeyRange& keys) { return keys.begin < end && begin < keys.end; });
+  });
+}
+
+// Hides what a lane does not see. True where every lane sees every key of the block.
+bool Panel::hide(std::int64_t block) {
+  const std::int64_t width = context_->kernels.queries, begin = block * kBlockKeys, end = begin + kBlockKeys;
+  bool all_see_all = true;
+  for (std::int64_t i = 0; i < width; ++i) {
+    std::int64_t hidden_from = begin;
+    const auto hide_until = [&](std::int64_t key) {
+      for (; hidden_from < key; ++hidden_from) {
+        scratch_->score[(hidden_from - begin) * width + i] = -kInfinity;
+        scratch_->d[(hidden_from - begin) * width + i] = 0;
+        all_see_all = false;
+      }
+    };
+    for (const KeyRange& keys : lanes_[static_cast<std::size_t>(i)].seen) {
+      if (keys.end <= begin) continue;
+      if (keys.begin >= end) break;
+      hide_until(keys.begin);
+      hidden_from = std::min(keys.end, end);
+    }
+    hide_until(end);
+  }
+  return all_see_all;
+}
+
+void Panel::take(std::int64_t block, const PackedBlock& packed) {
+  const FlushSubnormals flush;  // not where storage is decoded: its subnormals count
+  const PanelKernels& kernels = context_->kernels;
+  const bool with = context_->with_statistics;
+  const PanelSums sums = this->sums();
+  kernels.scores(q_.get(), q_abs_.get(), packed.k, packed.k_abs, context_->problem.head_dim_qk,
+                 context_->problem.softmax_scale, scratch_->score.get(), with ? scratch_->d.get() : nullptr);
+  const bool all_see_all = hide(block);
+  if (with) {
+    keep_scores(block);
+    take_magnitudes(block, packed, all_see_all);
+  }
+  kernels.weights(scratch_->score.get(), with ? scratch_->d.get() : nullptr, scratch_->weight_squared.get(), sums);
+  kernels.values(scratch_->score.get(), packed.v, groups_, sums.rescale, out_.get());
+  if (!with) return;
+  kernels.values_single(scratch_->d.get(), packed.v_abs, groups_, sums.rescale_single, p_abs_v_.get());
+  kernels.values_single(scratch_->d.get(), packed.v_centred_squared, groups_, sums.rescale_single, p_centred_v2_.get());
+  kernels.values_single(scratch_->weight_squared.get(), packed.v_squared, groups_, sums.rescale_squared, p2_v2_.get());
+  kernels.values_single(scratch_->weight_squared.get(), packed.v_single, groups_, sums.rescale_squared, p2_v_.get());
+}
+
+// Sums and maxima of what the lanes see of a block of K and V.
+void Panel::take_magnitudes(std::int64_t block, const PackedBlock& packed, bool all_see_all) {
+  const std::int64_t width = context_->kernels.queries, elements = groups_ * kGroup, begin = block * kBlockKeys;
+  const auto take_range = [&](std::int64_t lane, std::int64_t from, std::int64_t to, double& k_abs_max) {
+    double* const sums = v_sums_.data() + lane * elements;
+    double* const maxima = v_maxima_.data() + lane * elements;
+    for (std::int64_t j = from; j < to; ++j) k_abs_max = std::max(k_abs_max, packed.k_abs_sum[j]);
+    for (std::int64_t j = from; j < to;) {
+      if (j % PackedBlock::kSumKeys == 0 && j + PackedBlock::kSumKeys <= to) {
+        const std::int64_t part = j / PackedBlock::kSumKeys * elements;
+        for (std::int64_t c = 0; c < elements; ++c) {
+          sums[c] += packed.v_sums[part + c];
+          maxima[c] = std::max(maxima[c], packed.v_maxima[part + c]);
+        }
+        j += PackedBlock::kSumKeys;
+      } else {
+        for (std::int64_t c = 0; c < elements; ++c) {
+          const double magnitude = std::fabs(packed.v[(c / kGroup * kBlockKeys + j) * kGroup + c % kGroup]);
+          sums[c] += magnitude;
+          maxima[c] = std::max(maxima[c], magnitude);
+        }
+        ++j;
+      }
+    }
+  };
+  if (all_see_all) {
+    take_range(width, 0, kBlockKeys, k_abs_max_of_all_);
+    return;
+  }
+  for (std::int64_t i = 0; i < rows_; ++i) {
+    Lane& lane = lanes_[static_cast<std::size_t>(i)];
+    for (const KeyRange& keys : lane.seen) {
+      const std::int64_t from = std::max<std::int64_t>(keys.begin - begin, 0),
+                         to = std::min(keys.end - begin, kBlockKeys);
+      if (from < to) take_range(i, from, to, lane.k_abs_max);
+    }
+  }
+}
+
+std::int64_t Panel::kept_from(std::int64_t segment) const { return std::max(blocks_begin_, segment * kSegmentBlocks); }
+
+// Scores of the block, row by row and scaled to at most 1; -inf for blocks that no row sees.
+void Panel::keep_scores(std::int64_t block) {
+  const std::int64_t width = context_->kernels.queries, segment = block / kSegmentBlocks, from = kept_from(segment);
+  const std::int64_t until = std::min(blocks_end_, (segment + 1) * kSegmentBlocks);
+  // Rows lie an odd number of cache lines apart, so that they do not share their places in the cache.
+  score_stride_ = (until - from) * kBlockKeys + 16;
+  const auto room = static_cast<std::size_t>(score_stride_ * width);
+  if (scratch_->row_scores.size() < room) scratch_->row_scores.resize(room);
+  skip_scores(from, block);
+  context_->kernels.transpose(scratch_->score.get(), 1 / score_unit_,
+                              scratch_->row_scores.data() + (block - from) * kBlockKeys, score_stride_);
+  kept_until_ = block + 1;
+}
+
+void Panel::skip_scores(std::int64_t from, std::int64_t until) {
+  kept_until_ = std::max(kept_until_, from);
+  for (; kept_until_ < until; ++kept_until_) {
+    for (std::int64_t i = 0; i < context_->kernels.queries; ++i) {
+      std::fill_n(scratch_->row_scores.data() + i * score_stride_ + (kept_until_ - from) * kBlockKeys, kBlockKeys,
+                  -kInfinitySingle);
+    }
+  }
+}
+
+double Panel::d_unit() const { return q_unit_ * context_->head.k_unit; }
+
+double Panel::d_max_of(std::int64_t i) const {
+  const double d = static_cast<double>(context_->problem.head_dim_qk);
+  return sums().d_max[i] * d_unit() * (1 + (d + 8) * 0x1p-24);
+}
+
+// In units of the scores that are kept: what near_tie says, rounding to single precision twice and adding there.
+float Panel::tie_of(std::int64_t i) const {
+  const Problem& problem = context_->problem;
+  const double d_max = single_segment_ ? d_max_of(i) : lanes_[static_cast<std::size_t>(i)].d_cap;
+  const double tie = near_tie(problem.head_dim_qk, problem.softmax_scale, d_max, problem.softcap) +
+                     3 * 0x1p-24 * std::fabs(problem.softmax_scale) * d_max;
+  return std::nextafter(static_cast<float>(tie * (1 + 0x1p-20) / score_unit_), kInfinitySingle);
+}
+
+void Panel::end_segment(std::int64_t segment) {
+  if (!context_->with_statistics) return;
+  const std::int64_t from = kept_from(segment);
+  if (kept_until_ <= from) return;  // no row sees a key of it
+  const std::int64_t until = std::min(blocks_end_, (segment + 1) * kSegmentBlocks);
+  skip_scores(from, until);
+  const std::int64_t keys = (until - from) * kBlockKeys;
+  const auto scores_of = [&](std::int64_t i) { return scratch_->row_scores.data() + i * score_stride_; };
+  if (context_->shards.size() == 1) {
+    for (std::int64_t i = 0; i < rows_; i += 2) {
+      const std::int64_t j = std::min(i + 1, rows_ - 1);
+      const auto rises =
+          count_pieces(context_->kernels, {Piece{scores_of(i), keys, tie_of(i)}, Piece{scores_of(j), keys, tie_of(j)}},
+                       scratch_->rises);
+      lanes_[static_cast<std::size_t>(i)].pieces[0].push_back(rises[0]);
+      if (j != i) lanes_[static_cast<std::size_t>(j)].pieces[0].push_back(rises[1]);
+    }
+    return;
+  }
+  for (std::int64_t i = 0; i < rows_; ++i) count_in_shards(i, scores_of(i), from * kBlockKeys, keys);
+}
+
+// Each run of a shard alone, and a shard of several as a whole.
+void Panel::count_in_shards(std::int64_t i, const float* scores, std::int64_t first_key, std::int64_t keys) {
+  std::size_t list = 0;
+  const auto count = [&](std::vector<float> run) {
+    run.resize(static_cast<std::size_t>((static_cast<std::int64_t>(run.size()) + kThinnedKeys - 1) / kThinnedKeys *
+                                        kThinnedKeys),
+               -kInfinitySingle);
+    const Piece piece{run.data(), static_cast<std::int64_t>(run.size()), tie_of(i)};
+    const auto rises = count_pieces(context_->kernels, {piece, Piece{run.data(), 0, 0}}, scratch_->rises);
+    lanes_[static_cast<std::size_t>(i)].pieces[list++].push_back(rises[0]);
+  };
+  for (const std::vector<TokenRun>& shard : context_->shards) {
+    std::vector<float> whole;
+    for (const TokenRun& run : shard) {
+      std::vector<float> own;
+      const std::int64_t skipped = std::max<std::int64_t>(first_key - run.begin + run.step - 1, 0) / run.step;
+      for (std::int64_t key = run.begin + skipped * run.step; key < std::min(run.end, first_key + keys);
+           key += run.step) {
+        own.push_back(scores[key - first_key]);
+      }
+      whole.insert(whole.end(), own.begin(), own.end());
+      if (shard.size() > 1) count(std::move(own));
+    }
+    count(std::move(whole));
+  }
+}
+
+void Panel::merge(const Panel& later) {
+  const std::int64_t width = context_->kernels.queries, elements = groups_ * kGroup;
+  const PanelSums a = sums(), b = later.sums();
+  for (std::int64_t i = 0; i < width; ++i) {
+    const double maximum = std::max(a.score_max[i], b.score_max[i]);
+    const double rise_a = std::min(maximum - a.score_max[i], 1000.0),
+                 rise_b = std::min(maximum - b.score_max[i], 1000.0);
+    const double r_a = std::exp(-rise_a), r_b = std::exp(-rise_b);
+    const auto add = [&](double* PanelSums::*sum, double by_a, double by_b) {
+      (a.*sum)[i] = by_a * (a.*sum)[i] + by_b * (b.*sum)[i];
+    };
+    const auto raise = [&](const PanelSums& sums, double rise) {
+      const double by_weight = rise * sums.weight[i] + sums.gap[i];
+      sums.gap_squared[i] += rise * (by_weight + sums.gap[i]);
+      sums.gap[i] = by_weight;
+    };
+    raise(a, rise_a);
+    raise(b, rise_b);
+    add(&PanelSums::weight, r_a, r_b);
+    add(&PanelSums::weight_squared, r_a * r_a, r_b * r_b);
+    for (const auto sum : {&PanelSums::d, &PanelSums::d_squared, &PanelSums::gap, &PanelSums::gap_squared}) {
+      add(sum, r_a, r_b);
+    }
+    a.score_max[i] = maximum;
+    a.score_min[i] = std::min(a.score_min[i], b.score_min[i]);
+    a.d_max[i] = std::max(a.d_max[i], b.d_max[i]);
+    const auto add_elements = [&](auto& to, const auto& from, double by_a, double by_b) {
+      using T = std::remove_reference_t<decltype(to[0])>;
+      for (std::int64_t at = i; at < elements * width; at += width) {
+        to[at] = static_cast<T>(by_a) * to[at] + static_cast<T>(by_b) * from[at];
+      }
+    };
+    add_elements(out_, later.out_, r_a, r_b);
+    if (!context_->with_statistics) continue;
+    add_elements(p_abs_v_, later.p_abs_v_, r_a, r_b);
+    add_elements(p_centred_v2_, later.p_centred_v2_, r_a, r_b);
+    add_elements(p2_v2_, later.p2_v2_, r_a * r_a, r_b * r_b);
+    add_elements(p2_v_, later.p2_v_, r_a * r_a, r_b * r_b);
+    Lane& lane = lanes_[static_cast<std::size_t>(i)];
+    const Lane& other = later.lanes_[static_cast<std::size_t>(i)];
+    lane.k_abs_max = std::max(lane.k_abs_max, other.k_abs_max);
+    for (std::size_t list = 0; list < lane.pieces.size(); ++list) {
+      lane.pieces[list].insert(lane.pieces[list].end(), other.pieces[list].begin(), other.pieces[list].end());
+    }
+  }
+  if (!context_->with_statistics) return;
+  for (std::size_t at = 0; at < v_sums_.size(); ++at) {
+    v_sums_[at] += later.v_sums_[at];
+    v_maxima_[at] = std::max(v_maxima_[at], later.v_maxima_[at]);
+  }
+  k_abs_max_of_all_ = std::max(k_abs_max_of_all_, later.k_abs_max_of_all_);
+}
+
+void Panel::finish(ForwardAnswer& answer) const {
+  for (std::int64_t i = 0; i < rows_; ++i) {
+    const Lane& lane = lanes_[static_cast<std::size_t>(i)];
+    RowScalars& row = answer.statistics.rows[static_cast<std::size_t>(lane.row)];
+    for (const KeyRange& keys : lane.seen) row.visible_count += keys.count();
+    if (row.visible_count == 0) {
+      row.score_max = row.lse = answer.lse.value[static_cast<std::size_t>(lane.row)] = -kInfinity;
+      continue;
+    }
+    row.visible_ranges = static_cast<std::int64_t>(lane.seen.size());
+    const PanelSums s = sums();
+    row.score_max = s.score_max[i];
+    row.lse = answer.lse.value[static_cast<std::size_t>(lane.row)] = row.score_max + std::log(s.weight[i]);
+    if (context_->with_statistics) {
+      finish_row(i, row);
+      finish_statistics(i, row, answer);
+    } else {
+      for (std::int64_t c = 0; c < context_->problem.head_dim_v; ++c) {
+        answer.out.value[static_cast<std::size_t>(lane.row * context_->problem.head_dim_v + c)] =
+            out_[c * context_->kernels.queries + i] / s.weight[i];
+      }
+    }
+  }
+}
+
+void Panel::finish_row(std::int64_t i, RowScalars& row) const {
+  const Problem& problem = context_->problem;
+  const Lane& lane = lanes_[static_cast<std::size_t>(i)];
+  const PanelSums s = sums();
+  // How far a computed gap may lie from the exact one.
+  row.d_max = d_max_of(i);
+  const double apart =
+      2.02 * static_cast<double>(problem.head_dim_qk + 1) * kUnit * std::fabs(problem.softmax_scale) * row.d_max;
+  row.gap_max = row.score_max - s.score_min[i] + apart;
+  row.abs_sum_max = lane.q_abs_sum + std::max(lane.k_abs_max, k_abs_max_of_all_);
+  if (row.d_max > 0) {  // else scores are exact, and equal
+    for (const std::vector<PieceRises>& pieces : lane.pieces) {
+      const Rises rises = rises_of(pieces, tie_of(i));
+      row.rises = std::max(row.rises, rises.monotone);
+      row.rises_any_split = std::max(row.rises_any_split, std::min(rises.any_split, row.visible_count - 1));
+    }
+  }
+  const double raise = raise_of_row(problem, row), l = s.weight[i], unit = d_unit();
+  const double gap_lost = apart + static_cast<double>(row.visible_count) * kLostDouble;
+  row.p_max = std::min(1.0, raise / l);
+  row.sum_p_squared = std::min(1.0, raise * s.weight_squared[i] / (l * l));
+  if (row.d_max > 0) {
+    row.mean_d = raise * unit * s.d[i] / l;
+    row.mean_d_squared = squared(raise * unit * std::sqrt(s.d_squared[i] / l));
+    row.mean_gap = raise * s.gap[i] / l + gap_lost;
+    row.mean_gap_squared = squared(raise * std::sqrt(s.gap_squared[i] / l) + gap_lost);
+  }
+}
+
+void Panel::finish_statistics(std::int64_t i, const RowScalars& row, ForwardAnswer& answer) const {
+  const std::int64_t width = context_->kernels.queries, dv = context_->problem.head_dim_v, elements = groups_ * kGroup;
+  const HeadFacts& head = context_->head;
+  RowStatistics& s = answer.statistics;
+  const double l = sums().weight[i], raise = raise_of_row(context_->problem, row);
+  const double lost = static_cast<double>(row.visible_count) * kLostSingle;
+  const double out_error = 4.04 * fast_weight_error_max(context_->problem, row) +
+                           4 * static_cast<double>(fast_sum_depth(context_->problem, row.visible_count)) * kUnit;
+  // What all keys but the largest weigh: rows of one heavy key, where the centre of the head is far from O.
+  const double others = row.visible_count == 1 ? 0 : (l - 1) / l + 2 * out_error;
+  for (std::int64_t c = 0; c < dv; ++c) {
+    const std::int64_t from = c * width + i;
+    const auto at = static_cast<std::size_t>(lanes_[static_cast<std::size_t>(i)].row * dv + c);
+    s.sum_abs_v[at] = v_sums_[i * elements + c] + v_sums_[width * elements + c];
+    s.max_abs_v[at] = std::max(v_maxima_[i * elements + c], v_maxima_[width * elements + c]);
+    if (s.max_abs_v[at] == 0) continue;  // every sum is exactly 0
+    const double unit = head.v_unit[c], unit2 = unit * unit;
+    const double out = answer.out.value[at] = out_[from] / l;
+    s.p_abs_v[at] = (raise * p_abs_v_[from] / l + lost) * unit;
+    s.p2_v2[at] = (raise * p2_v2_[from] / (l * l) + lost) * unit2;
+    s.p2_v[at] = p2_v_[from] / (l * l) * unit;
+    const double about_centre = (raise * p_centred_v2_[from] / l + lost) * unit2;
+    const double apart = std::max(0.0, std::fabs(out - head.v_centre[c]) - out_error * s.p_abs_v[at]);
+    const double about_mean = std::max(0.0, about_centre - apart * apart * (1 - 4 * kUnit));
+    s.p_variance[at] = std::min(about_mean, others * squared(2 * s.max_abs_v[at]));
+  }
 }
 
 }  // namespace ringproof

@@ -18,6 +18,7 @@
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 
@@ -36,70 +37,84 @@ using Vector = hn::Vec<Doubles>;
 constexpr std::int64_t kLanes = hn::MaxLanes(Doubles());
 constexpr std::int64_t kQueries = 2 * kVectors * kLanes;  // one tile of floats (scalar: two), two of doubles
 
-// c[b][query] = scale * sum_t a[t][query] b[t][b], or c += the sum; `b` steps by kGroup.
-template <class T, bool kAdd>
-HWY_INLINE void tile(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, std::int64_t length, T scale,
-                     T* HWY_RESTRICT c) {
-  const hn::ScalableTag<T> tag;
-  constexpr std::int64_t kL = hn::MaxLanes(tag);
-  hn::Vec<hn::ScalableTag<T>> sum[kBroadcasts][kVectors];
+// The register tile: sum[b][query] = sum_t a[t][query] b[t][b]; `b` steps by kGroup.
+template <class T>
+struct Tile {
+  using Tag = hn::ScalableTag<T>;
+  static constexpr std::int64_t kL = hn::MaxLanes(Tag());
+  hn::Vec<Tag> sum[kBroadcasts][kVectors];
+
+  HWY_INLINE void multiply(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, std::int64_t length) {
+    const Tag tag;
 #pragma GCC unroll 8
-  for (int i = 0; i < kBroadcasts; ++i) sum[i][0] = sum[i][1] = sum[i][2] = hn::Zero(tag);
+    for (int i = 0; i < kBroadcasts; ++i) sum[i][0] = sum[i][1] = sum[i][2] = hn::Zero(tag);
 #pragma GCC unroll 1
-  for (std::int64_t t = 0; t < length; ++t, a += kQueries, b += kGroup) {
-    hwy::Prefetch(b + 24 * kGroup);  // a group's eight columns lie apart, too far for the processor to guess
-    const auto a0 = hn::Load(tag, a), a1 = hn::Load(tag, a + kL), a2 = hn::Load(tag, a + 2 * kL);
+    for (std::int64_t t = 0; t < length; ++t, a += kQueries, b += kGroup) {
+      hwy::Prefetch(b + 24 * kGroup);
+      const auto a0 = hn::Load(tag, a), a1 = hn::Load(tag, a + kL), a2 = hn::Load(tag, a + 2 * kL);
 #pragma GCC unroll 8
-    for (int i = 0; i < kBroadcasts; ++i) {
-      const auto factor = hn::Set(tag, b[i]);
-      sum[i][0] = hn::MulAdd(a0, factor, sum[i][0]);
-      sum[i][1] = hn::MulAdd(a1, factor, sum[i][1]);
-      sum[i][2] = hn::MulAdd(a2, factor, sum[i][2]);
+      for (int i = 0; i < kBroadcasts; ++i) {
+        const auto factor = hn::Set(tag, b[i]);
+        sum[i][0] = hn::MulAdd(a0, factor, sum[i][0]);
+        sum[i][1] = hn::MulAdd(a1, factor, sum[i][1]);
+        sum[i][2] = hn::MulAdd(a2, factor, sum[i][2]);
+      }
     }
   }
+};
+
+// A block of keys by a whole panel, one tile's width of the panel at a time, so that it stays in the first-level cache.
+template <class T>
+HWY_INLINE void score_tiles(const T* q, const T* k, std::int64_t head_dim, T scale, T* score) {
+  const hn::ScalableTag<T> tag;
+  constexpr std::int64_t kL = Tile<T>::kL;
+  for (std::int64_t at = 0; at < kQueries; at += kVectors * kL) {
+    for (std::int64_t key = 0; key < kBlockKeys; key += kBroadcasts) {
+      Tile<T> tile;
+      tile.multiply(q + at, k + key / kGroup * head_dim * kGroup + key % kGroup, head_dim);
 #pragma GCC unroll 8
-  for (int i = 0; i < kBroadcasts; ++i) {
+      for (int i = 0; i < kBroadcasts; ++i) {
 #pragma GCC unroll 3
-    for (int v = 0; v < kVectors; ++v) {
-      T* const at = c + i * kQueries + v * kL;
-      if constexpr (kAdd) {
-        hn::Store(hn::Add(hn::Load(tag, at), sum[i][v]), tag, at);
-      } else {
-        hn::Store(hn::Mul(sum[i][v], hn::Set(tag, scale)), tag, at);
+        for (int v = 0; v < kVectors; ++v)
+          hn::Store(hn::Mul(tile.sum[i][v], hn::Set(tag, scale)), tag, score + (key + i) * kQueries + at + v * kL);
       }
     }
   }
 }
 
-// `groups` of eight keys or columns by a whole panel; b_stride lies between groups. One tile's width of the panel at a
-// time goes through all groups, so that it stays in the first-level cache.
-template <class T, bool kAdd>
-HWY_INLINE void panel_tiles(const T* a, const T* b, std::int64_t b_stride, std::int64_t groups, std::int64_t length,
-                            T scale, T* c) {
-  constexpr std::int64_t kWidth = kVectors * hn::MaxLanes(hn::ScalableTag<T>());
-  for (std::int64_t at = 0; at < kQueries; at += kWidth) {
-    for (std::int64_t group = 0; group < groups; ++group) {
-      for (std::int64_t i = 0; i < kGroup; i += kBroadcasts) {
-        tile<T, kAdd>(a + at, b + group * b_stride + i, length, scale, c + (group * kGroup + i) * kQueries + at);
+template <class T>
+HWY_INLINE void value_tiles(const T* weight, const T* v, std::int64_t groups, const T* rescale, T* out) {
+  const hn::ScalableTag<T> tag;
+  constexpr std::int64_t kL = Tile<T>::kL;
+  for (std::int64_t at = 0; at < kQueries; at += kVectors * kL) {
+    for (std::int64_t column = 0; column < groups * kGroup; column += kBroadcasts) {
+      Tile<T> tile;
+      tile.multiply(weight + at, v + column / kGroup * kBlockKeys * kGroup + column % kGroup, kBlockKeys);
+#pragma GCC unroll 8
+      for (int i = 0; i < kBroadcasts; ++i) {
+#pragma GCC unroll 3
+        for (int v = 0; v < kVectors; ++v) {
+          T* const to = out + (column + i) * kQueries + at + v * kL;
+          const auto older = hn::Mul(hn::Load(tag, to), hn::Load(tag, rescale + at + v * kL));
+          hn::Store(hn::Add(older, tile.sum[i][v]), tag, to);
+        }
       }
     }
   }
 }
 
 void scores(const double* q, const float* q_abs, const double* k, const float* k_abs, std::int64_t head_dim,
-            std::int64_t groups, double scale, double* score, float* d) {
-  panel_tiles<double, false>(q, k, head_dim * kGroup, groups, head_dim, scale, score);
-  panel_tiles<float, false>(q_abs, k_abs, head_dim * kGroup, groups, head_dim, 1.0f, d);
+            double scale, double* score, float* d) {
+  score_tiles<double>(q, k, head_dim, scale, score);
+  if (d != nullptr) score_tiles<float>(q_abs, k_abs, head_dim, 1.0f, d);
 }
 
-void values(const double* weight, const double* v, std::int64_t v_stride, std::int64_t groups, std::int64_t keys,
-            double* out) {
-  panel_tiles<double, true>(weight, v, v_stride, groups, keys, 1.0, out);
+void values(const double* weight, const double* v, std::int64_t groups, const double* rescale, double* out) {
+  value_tiles<double>(weight, v, groups, rescale, out);
 }
 
-void values_single(const float* weight, const float* v, std::int64_t v_stride, std::int64_t groups, std::int64_t keys,
-                   float* out) {
-  panel_tiles<float, true>(weight, v, v_stride, groups, keys, 1.0f, out);
+void values_single(const float* weight, const float* v, std::int64_t groups, const float* rescale, float* out) {
+  value_tiles<float>(weight, v, groups, rescale, out);
 }
 
 alignas(128) constexpr std::uint64_t kPowers[16] = {
@@ -140,41 +155,36 @@ void exp2(const double* x, double* y, std::int64_t count) {
   for (std::int64_t i = 0; i < count; i += kLanes) hn::Store(exp2_of(hn::Load(tag, x + i)), tag, y + i);
 }
 
-void extremes(const double* score, const float* d, std::int64_t keys, const PanelSums& sums) {
-  const Doubles tag;
-  const hn::Rebind<float, Doubles> half_tag;
-  const Vector infinity = hn::Set(tag, std::numeric_limits<double>::infinity());
-  for (std::int64_t at = 0; at < kQueries; at += kLanes) {
-    Vector largest = hn::Neg(infinity), least = infinity;
-    auto d_largest = hn::Zero(half_tag);
-    for (std::int64_t j = 0; j < keys; ++j) {
-      const Vector s = hn::Load(tag, score + j * kQueries + at);
-      largest = hn::Max(largest, s);
-      least = hn::Min(least, hn::IfThenElse(hn::Gt(s, hn::Neg(infinity)), s, infinity));
-      d_largest = hn::Max(d_largest, hn::Load(half_tag, d + j * kQueries + at));
-    }
-    hn::Store(largest, tag, sums.score_max + at);
-    hn::Store(least, tag, sums.score_min + at);
-    hn::Store(hn::PromoteTo(tag, d_largest), tag, sums.d_max + at);
-  }
+HWY_INLINE Vector at_most(Vector x, double limit) { return hn::Min(x, hn::Set(Doubles(), limit)); }
+
+// exp(-gap). A weight whose gap reaches 1000 is 0, and 0 times infinity must not be formed.
+HWY_INLINE Vector weight_of(Vector gap) {
+  return exp2_of(hn::Neg(hn::Mul(gap, hn::Set(Doubles(), 0x1.71547652b82fep+0))));
 }
 
-void rises(const double* score, std::int64_t keys, const double* near_tie, double* rises) {
+HWY_INLINE void store_single(Vector x, float* to) {
+  const hn::Rebind<float, Doubles> half_tag;
+  hn::Store(hn::DemoteTo(half_tag, x), half_tag, to);
+}
+
+// Older sums to the new maximum, which lies `rise` above the old one: gap + rise in place of gap.
+HWY_INLINE Vector rescale_sums(const PanelSums& sums, std::int64_t at, Vector rise, bool with_statistics) {
   const Doubles tag;
-  const Vector one = hn::Set(tag, 1.0), least = hn::Set(tag, -std::numeric_limits<double>::infinity());
-  for (std::int64_t at = 0; at < kQueries; at += kLanes) {
-    const Vector tie = hn::Load(tag, near_tie + at);
-    Vector forth = hn::Zero(tag), back = forth, forth_largest = least, back_largest = least;
-    for (std::int64_t j = 0; j < keys; ++j) {
-      const Vector ahead = hn::Load(tag, score + j * kQueries + at);
-      const Vector behind = hn::Load(tag, score + (keys - 1 - j) * kQueries + at);
-      forth = hn::Add(forth, hn::IfThenElseZero(hn::Gt(ahead, hn::Sub(forth_largest, tie)), one));
-      back = hn::Add(back, hn::IfThenElseZero(hn::Gt(behind, hn::Sub(back_largest, tie)), one));
-      forth_largest = hn::Max(forth_largest, ahead);
-      back_largest = hn::Max(back_largest, behind);
-    }
-    hn::Store(hn::Sub(hn::Max(forth, back), one), tag, rises + at);
-  }
+  const auto load = [&](const double* from) { return hn::Load(tag, from + at); };
+  const auto store = [&](Vector x, double* to) { hn::Store(x, tag, to + at); };
+  const Vector r = weight_of(rise), weight = load(sums.weight);
+  store(r, sums.rescale);
+  store(hn::Mul(r, weight), sums.weight);
+  if (!with_statistics) return r;
+  store_single(r, sums.rescale_single + at);
+  store_single(hn::Mul(r, r), sums.rescale_squared + at);
+  const Vector gap = load(sums.gap), by_weight = hn::MulAdd(rise, weight, gap);
+  store(hn::Mul(r, hn::MulAdd(rise, hn::Add(by_weight, gap), load(sums.gap_squared))), sums.gap_squared);
+  store(hn::Mul(r, by_weight), sums.gap);
+  store(hn::Mul(hn::Mul(r, r), load(sums.weight_squared)), sums.weight_squared);
+  store(hn::Mul(r, load(sums.d)), sums.d);
+  store(hn::Mul(r, load(sums.d_squared)), sums.d_squared);
+  return r;
 }
 
 HWY_INLINE void add_to(double* sum, Vector term) {
@@ -182,47 +192,183 @@ HWY_INLINE void add_to(double* sum, Vector term) {
   hn::Store(hn::Add(hn::Load(tag, sum), term), tag, sum);
 }
 
+// The largest and least score and the largest D of a block, into the sums; how far the maximum rose.
+template <bool kStatistics>
+HWY_INLINE Vector take_extremes(const double* score, const float* d, std::int64_t at, const PanelSums& sums) {
+  const Doubles tag;
+  const hn::Rebind<float, Doubles> half_tag;
+  const Vector infinity = hn::Set(tag, std::numeric_limits<double>::infinity());
+  const Vector before = hn::Load(tag, sums.score_max + at);
+  Vector largest = before, least = infinity;
+  auto d_largest = hn::Zero(half_tag);
+  for (std::int64_t j = 0; j < kBlockKeys; ++j) {
+    const Vector s = hn::Load(tag, score + j * kQueries + at);
+    largest = hn::Max(largest, s);
+    if constexpr (kStatistics) {
+      least = hn::Min(least, hn::IfThenElse(hn::Gt(s, hn::Neg(infinity)), s, infinity));
+      d_largest = hn::Max(d_largest, hn::Load(half_tag, d + j * kQueries + at));
+    }
+  }
+  hn::Store(largest, tag, sums.score_max + at);
+  if constexpr (kStatistics) {
+    hn::Store(hn::Min(least, hn::Load(tag, sums.score_min + at)), tag, sums.score_min + at);
+    hn::Store(hn::Max(hn::PromoteTo(tag, d_largest), hn::Load(tag, sums.d_max + at)), tag, sums.d_max + at);
+  }
+  return at_most(hn::Sub(largest, before), 1000.0);
+}
+
 // One block of keys, one vector of queries.
-HWY_INLINE void weights_of_block(double* score, float* d, float* weight_squared, std::int64_t keys, std::int64_t at,
+template <bool kStatistics>
+HWY_INLINE void weights_of_block(double* score, float* d, float* weight_squared, std::int64_t at,
                                  const PanelSums& sums) {
   const Doubles tag;
   const hn::Rebind<float, Doubles> half_tag;
-  const Vector maximum = hn::Load(tag, sums.score_max + at), log2_e = hn::Set(tag, 0x1.71547652b82fep+0);
+  const Vector rise = take_extremes<kStatistics>(score, d, at, sums);
+  rescale_sums(sums, at, rise, kStatistics);
+  const Vector maximum = hn::Load(tag, sums.score_max + at);
   Vector w_sum = hn::Zero(tag), ww_sum = w_sum, d_sum = w_sum, dd_sum = w_sum, gap_sum = w_sum, gap2_sum = w_sum;
-  for (std::int64_t j = 0; j < keys; ++j) {
+  for (std::int64_t j = 0; j < kBlockKeys; ++j) {
     const std::int64_t from = j * kQueries + at;
-    // A weight whose gap reaches 1000 is 0, and 0 times infinity must not be formed.
-    const Vector gap = hn::Min(hn::Sub(maximum, hn::Load(tag, score + from)), hn::Set(tag, 1000.0));
-    const Vector w = exp2_of(hn::Neg(hn::Mul(gap, log2_e)));
-    const Vector magnitude = hn::PromoteTo(tag, hn::Load(half_tag, d + from));
-    const auto w_single = hn::DemoteTo(half_tag, w);
-    const Vector w_d = hn::Mul(w, magnitude), w_gap = hn::Mul(w, gap);
+    const Vector gap = at_most(hn::Sub(maximum, hn::Load(tag, score + from)), 1000.0);
+    const Vector w = weight_of(gap);
     w_sum = hn::Add(w_sum, w);
-    ww_sum = hn::MulAdd(w, w, ww_sum);
-    d_sum = hn::Add(d_sum, w_d);
-    dd_sum = hn::MulAdd(w_d, magnitude, dd_sum);
-    gap_sum = hn::Add(gap_sum, w_gap);
-    gap2_sum = hn::MulAdd(w_gap, gap, gap2_sum);
     hn::Store(w, tag, score + from);
-    hn::Store(w_single, half_tag, d + from);
-    hn::Store(hn::Mul(w_single, w_single), half_tag, weight_squared + from);
+    if constexpr (kStatistics) {
+      const Vector magnitude = hn::PromoteTo(tag, hn::Load(half_tag, d + from));
+      const auto w_single = hn::DemoteTo(half_tag, w);
+      const Vector w_d = hn::Mul(w, magnitude), w_gap = hn::Mul(w, gap);
+      ww_sum = hn::MulAdd(w, w, ww_sum);
+      d_sum = hn::Add(d_sum, w_d);
+      dd_sum = hn::MulAdd(w_d, magnitude, dd_sum);
+      gap_sum = hn::Add(gap_sum, w_gap);
+      gap2_sum = hn::MulAdd(w_gap, gap, gap2_sum);
+      hn::Store(w_single, half_tag, d + from);
+      hn::Store(hn::Mul(w_single, w_single), half_tag, weight_squared + from);
+    }
   }
   add_to(sums.weight + at, w_sum);
-  add_to(sums.weight_squared + at, ww_sum);
-  add_to(sums.d + at, d_sum);
-  add_to(sums.d_squared + at, dd_sum);
-  add_to(sums.gap + at, gap_sum);
-  add_to(sums.gap_squared + at, gap2_sum);
-}
-
-void weights(double* score, float* d, float* weight_squared, std::int64_t keys, const PanelSums& sums) {
-  for (std::int64_t at = 0; at < kQueries; at += kLanes) {
-    weights_of_block(score, d, weight_squared, keys, at, sums);
+  if constexpr (kStatistics) {
+    add_to(sums.weight_squared + at, ww_sum);
+    add_to(sums.d + at, d_sum);
+    add_to(sums.d_squared + at, dd_sum);
+    add_to(sums.gap + at, gap_sum);
+    add_to(sums.gap_squared + at, gap2_sum);
   }
 }
 
+void weights(double* score, float* d, float* weight_squared, const PanelSums& sums) {
+  for (std::int64_t at = 0; at < kQueries; at += kLanes) {
+    if (d != nullptr) {
+      weights_of_block<true>(score, d, weight_squared, at, sums);
+    } else {
+      weights_of_block<false>(score, d, weight_squared, at, sums);
+    }
+  }
+}
+
+#if HWY_TARGET <= HWY_AVX2
+// Four keys of a vector of queries at a time: 4 x 4 transpositions within each 128 bits.
+void transpose(const double* score, double factor, float* rows, std::int64_t stride) {
+  const Doubles tag;
+  const hn::Rebind<float, Doubles> single_tag;
+  const hn::Full128<float> four_tag;
+  const Vector by = hn::Set(tag, factor);
+  const auto load = [&](std::int64_t key, std::int64_t at) {
+    return hn::DemoteTo(single_tag, hn::Mul(hn::Load(tag, score + key * kQueries + at), by));
+  };
+  for (std::int64_t at = 0; at < kQueries; at += kLanes) {
+    for (std::int64_t key = 0; key < kBlockKeys; key += 4) {
+      const auto a = load(key, at), b = load(key + 1, at), c = load(key + 2, at), d = load(key + 3, at);
+      const auto ac = hn::InterleaveLower(single_tag, a, c), bd = hn::InterleaveLower(single_tag, b, d);
+      const auto ac_upper = hn::InterleaveUpper(single_tag, a, c), bd_upper = hn::InterleaveUpper(single_tag, b, d);
+      const decltype(ac) out[4]{hn::InterleaveLower(single_tag, ac, bd), hn::InterleaveUpper(single_tag, ac, bd),
+                                hn::InterleaveLower(single_tag, ac_upper, bd_upper),
+                                hn::InterleaveUpper(single_tag, ac_upper, bd_upper)};
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        float* const to = rows + (at + i) * stride + key;
+#if HWY_TARGET <= HWY_AVX3
+        hn::StoreU(hn::LowerHalf(four_tag, out[i]), four_tag, to);
+        hn::StoreU(hn::UpperHalf(four_tag, out[i]), four_tag, to + 4 * stride);
+#else
+        hn::StoreU(out[i], four_tag, to);
+#endif
+      }
+    }
+  }
+}
+#else
+void transpose(const double* score, double factor, float* rows, std::int64_t stride) {
+  for (std::int64_t at = 0; at < kQueries; ++at) {
+    for (std::int64_t key = 0; key < kBlockKeys; ++key)
+      rows[at * stride + key] = static_cast<float>(score[key * kQueries + at] * factor);
+  }
+}
+#endif
+
+#if HWY_TARGET <= HWY_AVX3
+// One vector holds kThinnedKeys keys; a prefix maximum takes four shifts.
+ThinnedRow thin_rises(const float* scores, std::int64_t keys, float near_tie, float* forth, float* back) {
+  const hn::ScalableTag<float> tag;
+  const auto nothing = hn::Set(tag, -std::numeric_limits<float>::infinity()), tie = hn::Set(tag, near_tie);
+  const hn::RebindToSigned<decltype(tag)> index_tag;
+  const auto lane = hn::Iota(index_tag, 0);
+  const auto shifted = [&](auto x, int by) {  // x[i - by], -inf where there is none
+    const auto from = hn::Sub(lane, hn::Set(index_tag, by));
+    const auto inside = hn::And(hn::Gt(from, hn::Set(index_tag, -1)), hn::Lt(from, hn::Set(index_tag, 16)));
+    const auto moved = hn::TableLookupLanes(x, hn::IndicesFromVec(tag, hn::And(from, hn::Set(index_tag, 15))));
+    return hn::IfThenElse(hn::RebindMask(tag, inside), moved, nothing);
+  };
+  ThinnedRow row;
+  for (std::int64_t key = 0; key < keys; key += kThinnedKeys) {
+    const auto x = hn::LoadU(tag, scores + key);
+    auto before = shifted(x, 1), behind = shifted(x, -1);
+    const auto above = hn::Add(x, tie);
+    row.ascents_forth = std::max<std::int64_t>(row.ascents_forth, hn::CountTrue(tag, hn::Gt(above, before)));
+    row.ascents_back = std::max<std::int64_t>(row.ascents_back, hn::CountTrue(tag, hn::Gt(above, behind)));
+#pragma GCC unroll 4
+    for (int by = 1; by < 16; by *= 2) {
+      before = hn::Max(before, shifted(before, by));
+      behind = hn::Max(behind, shifted(behind, -by));
+    }
+    row.forth += static_cast<std::int64_t>(hn::CompressStore(x, hn::Gt(above, before), tag, forth + row.forth));
+    row.back += static_cast<std::int64_t>(hn::CompressStore(x, hn::Gt(above, behind), tag, back + row.back));
+  }
+  return row;
+}
+#else
+// One direction: begin and end count in steps of kStep.
+template <std::int64_t kStep>
+HWY_INLINE std::int64_t ascents_of(const float* first, float near_tie, std::uint32_t& kept) {
+  float largest = -std::numeric_limits<float>::infinity(), last = largest;
+  std::int64_t ascents = 0;
+  for (std::int64_t i = 0; i < kThinnedKeys; ++i) {
+    const float x = first[kStep * i], above = x + near_tie;
+    ascents += above > last;
+    kept |= static_cast<std::uint32_t>(above > largest) << (kStep > 0 ? i : kThinnedKeys - 1 - i);
+    largest = std::max(largest, x);
+    last = x;
+  }
+  return ascents;
+}
+
+ThinnedRow thin_rises(const float* scores, std::int64_t keys, float near_tie, float* forth, float* back) {
+  ThinnedRow row;
+  for (std::int64_t key = 0; key < keys; key += kThinnedKeys) {
+    std::uint32_t kept_forth = 0, kept_back = 0;
+    row.ascents_forth = std::max(row.ascents_forth, ascents_of<1>(scores + key, near_tie, kept_forth));
+    row.ascents_back = std::max(row.ascents_back, ascents_of<-1>(scores + key + kThinnedKeys - 1, near_tie, kept_back));
+    for (std::int64_t i = 0; i < kThinnedKeys; ++i) {
+      if ((kept_forth >> i & 1) != 0) forth[row.forth++] = scores[key + i];
+      if ((kept_back >> i & 1) != 0) back[row.back++] = scores[key + i];
+    }
+  }
+  return row;
+}
+#endif
+
 PanelKernels kernels() {
-  return {hwy::TargetName(HWY_TARGET), kQueries, scores, extremes, rises, weights, values, values_single, exp2};
+  return {hwy::TargetName(HWY_TARGET), kQueries, scores, weights, values, values_single, transpose, thin_rises, exp2};
 }
 
 }  // namespace ringproof::HWY_NAMESPACE

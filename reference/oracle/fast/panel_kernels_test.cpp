@@ -8,7 +8,7 @@
 #include <limits>
 #include <vector>
 
-#include "reference/oracle/fast/packed_head.h"
+#include "reference/oracle/fast/memory.h"
 #include "reference/oracle/fast/targets_test.h"
 
 namespace ringproof {
@@ -67,20 +67,21 @@ TEST(PanelKernels, RaiseTwoToZeroAndFarBelowExactly) {
   });
 }
 
+double small_integer(std::int64_t i) { return static_cast<double>((i * 7 + 3) % 17 - 8); }
+
 // Small integers: every sum is exact, whatever its order.
 TEST(PanelKernels, MultiplyIntegersExactly) {
   on_every_target([](const std::string& target) {
     const PanelKernels kernels = panel_kernels();
-    const std::int64_t width = kernels.queries, d = 11, groups = 3, keys = groups * kGroup;
-    const auto of = [](std::int64_t i) { return static_cast<double>((i * 7 + 3) % 17 - 8); };
+    const std::int64_t width = kernels.queries, d = 11, keys = kBlockKeys;
     const Aligned<double> q = aligned_zeros<double>(d * width), k = aligned_zeros<double>(keys * d),
                           score = aligned_zeros<double>(keys * width), out = aligned_zeros<double>(kGroup * width),
-                          v = aligned_zeros<double>(keys * kGroup);
+                          v = aligned_zeros<double>(keys * kGroup), rescale = aligned_zeros<double>(width);
     const Aligned<float> q_abs = aligned_zeros<float>(d * width), k_abs = aligned_zeros<float>(keys * d),
                          sum_abs = aligned_zeros<float>(keys * width);
-    for (std::int64_t i = 0; i < d * width; ++i) q_abs[i] = static_cast<float>(std::fabs(q[i] = of(i)));
-    for (std::int64_t i = 0; i < keys * d; ++i) k_abs[i] = static_cast<float>(std::fabs(k[i] = of(i + 5)));
-    kernels.scores(q.get(), q_abs.get(), k.get(), k_abs.get(), d, groups, 0.5, score.get(), sum_abs.get());
+    for (std::int64_t i = 0; i < d * width; ++i) q_abs[i] = static_cast<float>(std::fabs(q[i] = small_integer(i)));
+    for (std::int64_t i = 0; i < keys * d; ++i) k_abs[i] = static_cast<float>(std::fabs(k[i] = small_integer(i + 5)));
+    kernels.scores(q.get(), q_abs.get(), k.get(), k_abs.get(), d, 0.5, score.get(), sum_abs.get());
     for (std::int64_t key = 0; key < keys; ++key) {
       for (std::int64_t i = 0; i < width; ++i) {
         double want = 0, want_abs = 0;
@@ -93,12 +94,20 @@ TEST(PanelKernels, MultiplyIntegersExactly) {
         EXPECT_EQ(sum_abs[key * width + i], want_abs) << target << " key " << key << " query " << i;
       }
     }
-    for (std::int64_t i = 0; i < kGroup * width; ++i) out[i] = of(i);
-    for (std::int64_t i = 0; i < keys * kGroup; ++i) v[i] = of(i + 2);
-    kernels.values(score.get(), v.get(), 0, 1, keys, out.get());
+    std::vector<float> rows(static_cast<std::size_t>(width * (keys + 16)));
+    kernels.transpose(score.get(), 0.25, rows.data(), keys + 16);
+    for (std::int64_t i = 0; i < width; ++i) {
+      for (std::int64_t key = 0; key < keys; ++key) {
+        EXPECT_EQ(rows[static_cast<std::size_t>(i * (keys + 16) + key)], 0.25 * score[key * width + i]);
+      }
+    }
+    for (std::int64_t i = 0; i < width; ++i) rescale[i] = static_cast<double>(i % 3);
+    for (std::int64_t i = 0; i < kGroup * width; ++i) out[i] = small_integer(i);
+    for (std::int64_t i = 0; i < keys * kGroup; ++i) v[i] = small_integer(i + 2);
+    kernels.values(score.get(), v.get(), 1, rescale.get(), out.get());
     for (std::int64_t c = 0; c < kGroup; ++c) {
       for (std::int64_t i = 0; i < width; ++i) {
-        double want = of(c * width + i);
+        double want = small_integer(c * width + i) * rescale[i];
         for (std::int64_t key = 0; key < keys; ++key) want += score[key * width + i] * v[key * kGroup + c];
         EXPECT_EQ(out[c * width + i], want) << target << " column " << c << " query " << i;
       }
