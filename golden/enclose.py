@@ -21,12 +21,19 @@ import numpy as np
 
 from case_line import Case, read_cases
 from generate import MANIFEST, SMALL, npy_bytes, write_manifest
-from inputs import FOLDER, shapes
+from inputs import FOLDER, shapes, sink_logits
 from masks import visible
 
 PRECISION_BITS = 300
-COUNT_STORED = 20
-FORMATS = {"fp64": (11, 52), "fp32": (8, 23), "fp16": (5, 10), "bf16": (8, 7)}
+COUNT_STORED = 26
+FORMATS = {
+    "fp64": (11, 52),
+    "fp32": (8, 23),
+    "fp16": (5, 10),
+    "bf16": (8, 7),
+    "fp8_e4m3": (4, 3),
+    "fp8_e5m2": (5, 2),
+}
 
 
 def exact(bits: int, dtype: str) -> flint.arb:
@@ -34,7 +41,8 @@ def exact(bits: int, dtype: str) -> flint.arb:
     exponent_bits, fraction_bits = FORMATS[dtype]
     fraction = bits & ((1 << fraction_bits) - 1)
     exponent = (bits >> fraction_bits) & ((1 << exponent_bits) - 1)
-    if exponent == (1 << exponent_bits) - 1:
+    finite = dtype == "fp8_e4m3" and fraction != (1 << fraction_bits) - 1
+    if exponent == (1 << exponent_bits) - 1 and not finite:
         raise ValueError("an infinity or NaN has no enclosure")
     significand = fraction + (1 << fraction_bits) if exponent else fraction
     power = max(exponent, 1) - ((1 << (exponent_bits - 1)) - 1) - fraction_bits
@@ -47,29 +55,40 @@ def matrix(bits: np.ndarray, dtype: str) -> flint.arb_mat:
     return flint.arb_mat([[exact(int(each), dtype) for each in row] for row in bits])
 
 
-def row_answer(score: list, v: flint.arb_mat) -> tuple[list, flint.arb]:
-    """O and lse of a row from the scores of its visible keys (at least one) and their values."""
+def row_answer(score: list, v: flint.arb_mat, sink: list) -> tuple[list, flint.arb]:
+    """O and lse of a row from the scores of its visible keys (at least one), their values, and the
+    sink's logit or nothing."""
     shift = score[0].mid()
     weight = [(each - shift).exp() for each in score]
-    total = sum(weight, flint.arb(0))
+    total = sum(weight, flint.arb(0)) + sum([(each - shift).exp() for each in sink], flint.arb(0))
     out = flint.arb_mat([weight]) * v
     return [out[0, column] / total for column in range(v.ncols())], shift + total.log()
 
 
-def head_balls(case: Case, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[list, list]:
-    """Balls of one head: O [seqlen_q][head_dim_v] and lse [seqlen_q]; None where a row is empty."""
+def capped(case: Case, score: flint.arb) -> flint.arb:
+    """The score after softcap."""
+    cap = flint.arb(case.softcap)
+    return cap * (score / cap).tanh() if case.softcap else score
+
+
+def head_balls(
+    case: Case, q: np.ndarray, k: np.ndarray, v: np.ndarray, sink: list
+) -> tuple[list, list]:
+    """Balls of one head: O [seqlen_q][head_dim_v] and lse [seqlen_q]; None where a row is empty and has no
+    sink."""
     product = matrix(q, case.dtype) * matrix(k, case.dtype).transpose()
-    scale = flint.arb(case.scale)
-    values = [[exact(int(each), case.dtype) for each in row] for row in v]
+    descale_q, descale_k, descale_v = (flint.arb(each) for each in case.descale)
+    scale = flint.arb(case.scale) * descale_q * descale_k
+    values = [[exact(int(each), case.dtype) * descale_v for each in row] for row in v]
     outs, lses = [], []
     for row, seen in enumerate(visible(case)):
         keys = [int(key) for key in np.flatnonzero(seen)]
         if not keys:
             outs.append([flint.arb(0)] * case.head_dim_v)
-            lses.append(None)
+            lses.append(sink[0] if sink else None)
             continue
-        score = [scale * product[row, key] for key in keys]
-        out, lse = row_answer(score, flint.arb_mat([values[key] for key in keys]))
+        score = [capped(case, scale * product[row, key]) for key in keys]
+        out, lse = row_answer(score, flint.arb_mat([values[key] for key in keys]), sink)
         outs.append(out)
         lses.append(lse)
     return outs, lses
@@ -98,11 +117,14 @@ def balls_of(case: Case, bits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray
     lse = np.empty(out.shape[:3], dtype=object)
     if case.seqlen_kv == 0 or case.seqlen_q == 0:
         out[...], lse[...] = flint.arb(0), None
+        for head in range(case.heads_q if case.has_sink else 0):
+            lse[:, head] = flint.arb(float(sink_logits(case)[head]))
         return out, lse
     for batch, head in itertools.product(range(case.batch), range(case.heads_q)):
         head_kv = head // (case.heads_q // case.heads_kv)
+        sink = [flint.arb(float(sink_logits(case)[head]))] if case.has_sink else []
         outs, lses = head_balls(
-            case, bits[0][batch, head], bits[1][batch, head_kv], bits[2][batch, head_kv]
+            case, bits[0][batch, head], bits[1][batch, head_kv], bits[2][batch, head_kv], sink
         )
         out[batch, head] = outs
         lse[batch, head] = lses

@@ -10,6 +10,7 @@ Each number is stored as three doubles: value + tail is the long double, and the
 within `error` of it. The error is derived, with u = 2^-64 and libm's expl and log1pl assumed
 within 4 ulp (8u relative); enclose.py, which assumes nothing, holds it against proven enclosures:
   score   |dS| <= gamma(depth(d) + 2) |scale| sum_c |q_c k_c|     product, tree of sums, scale
+  capped  |dS| <= |dS| + 10 u cap           tanh within 4 ulp (8u), its argument u / 2, the product u
   lse     |dL| <= max |dS| + depth(n) u (max |S| + ln n + 15)     log-sum-exp is 1-Lipschitz
   weight  |dw| <= w (expm1(|dS| + |dL| + u |S - L|) + 8u)
   out     |dO| <= sum_j |dw_j v_j| + gamma(depth(n) + 1) sum_j w_j |v_j|
@@ -34,7 +35,7 @@ from typing import Callable
 import numpy as np
 
 from case_line import Case, read_cases
-from inputs import FOLDER, make_input_bits, to_doubles
+from inputs import FOLDER, make_input_bits, sink_logits, to_doubles
 from masks import visible
 
 SMALL = FOLDER / "data" / "small"
@@ -80,27 +81,47 @@ def scores(case: Case, q: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.nda
     products = q[:, :, :, None, :] * k[:, :, None, :, :]
     scale = LONG(case.scale)
     error = (depth(case.head_dim_qk) + 2) * U * abs(scale) * tree_sum(np.abs(products))
-    return scale * tree_sum(products), error
+    score = scale * tree_sum(products)
+    if case.softcap:
+        cap = LONG(case.softcap)
+        score, error = cap * np.tanh(score / cap), error + 10 * U * cap
+    return score, error
+
+
+def with_sink(case: Case, leaves: np.ndarray) -> np.ndarray:
+    """The leaves over keys, with the sink's logit as one more, where there is one."""
+    if not case.has_sink:
+        return leaves
+    logits = sink_logits(case).astype(LONG)
+    sink = np.broadcast_to(logits[None, :, None, None], (*leaves.shape[:-1], 1))
+    return np.concatenate([leaves, sink], axis=-1)
 
 
 def answer(case: Case, bits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """O and lse as (value, tail, error); a row that sees nothing has O = 0 and lse = -inf."""
+    """O and lse as (value, tail, error); a row that sees nothing has O = 0, lse = -inf or the sink."""
     group = case.heads_q // case.heads_kv
-    q, k, v = (to_doubles(each, case.dtype).astype(LONG) for each in bits)
+    q, k, v = (
+        to_doubles(each, case.dtype).astype(LONG) * LONG(descale)
+        for each, descale in zip(bits, case.descale)
+    )
     k, v = (np.repeat(each, group, axis=1) for each in (k, v))
     if case.seqlen_kv == 0:
         rows = (case.batch, case.heads_q, case.seqlen_q)
         return (
             np.zeros((*rows, case.head_dim_v, 3)),
-            with_error(np.full(rows, -np.inf, dtype=LONG), np.zeros(rows, dtype=LONG)),
+            with_error(
+                fold(np.logaddexp, with_sink(case, np.zeros((*rows, 0), dtype=LONG)), -np.inf),
+                np.zeros(rows, dtype=LONG),
+            ),
         )
     seen = np.broadcast_to(visible(case), (case.batch, case.heads_q, case.seqlen_q, case.seqlen_kv))
     score, score_error = scores(case, q, k)
-    lse = fold(np.logaddexp, np.where(seen, score, -np.inf), -np.inf)
+    leaves = with_sink(case, np.where(seen, score, -np.inf))
+    lse = fold(np.logaddexp, leaves, -np.inf)
 
-    largest = np.max(np.where(seen, np.abs(score), 0), axis=-1)
-    step = U * (largest + np.log(LONG(case.seqlen_kv)) + 15)
-    lse_error = np.max(np.where(seen, score_error, 0), axis=-1) + depth(case.seqlen_kv) * step
+    largest = np.max(np.where(np.isfinite(leaves), np.abs(leaves), 0), axis=-1)
+    step = U * (largest + np.log(LONG(leaves.shape[-1])) + 15)
+    lse_error = np.max(np.where(seen, score_error, 0), axis=-1) + depth(leaves.shape[-1]) * step
 
     exponent = np.where(seen, score - np.where(np.isfinite(lse), lse, 0)[..., None], -np.inf)
     weight = np.exp(exponent)

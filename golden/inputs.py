@@ -14,8 +14,16 @@ from masks import visible
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 PRECISION = {"fp64": 53, "fp32": 24, "fp16": 11, "bf16": 8}
-BITS_TYPE = {"fp64": "<u8", "fp32": "<u4", "fp16": "<u2", "bf16": "<u2"}
-Q, K, V = 0, 1, 2
+BITS_TYPE = {
+    "fp64": "<u8",
+    "fp32": "<u4",
+    "fp16": "<u2",
+    "bf16": "<u2",
+    "fp8_e4m3": "|u1",
+    "fp8_e5m2": "|u1",
+}
+FP8 = {"fp8_e4m3": (-6, 3), "fp8_e5m2": (-14, 2)}  # least exponent, fraction bits
+Q, K, V, SINK = 0, 1, 2, 5
 GAUSS_SCALE = 0.1765469659009499
 
 
@@ -46,8 +54,21 @@ def round_to_odd_float32_bits(values: np.ndarray) -> np.ndarray:
     return np.where(inexact, cut | np.uint32(1), cut)
 
 
+def to_fp8_bits(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Bits of doubles rounded to fp8, to nearest, ties to even. Nothing that overflows comes here."""
+    exponent_min, fraction_bits = FP8[dtype]
+    exponent = np.where(values == 0, exponent_min, np.frexp(values)[1].astype(np.int64) - 1)
+    exponent = np.maximum(exponent, exponent_min)
+    significand = np.rint(np.ldexp(np.abs(values), fraction_bits - exponent)).astype(np.int64)
+    one = 1 << fraction_bits
+    bits = ((exponent - exponent_min + 1) << fraction_bits) + significand - one
+    return (bits + np.where(np.signbit(values), 0x80, 0)).astype("|u1")
+
+
 def to_bits(values: np.ndarray, dtype: str) -> np.ndarray:
     """Bits of doubles rounded to a storage dtype, to nearest, ties to even. No NaN comes here."""
+    if dtype in FP8:
+        return to_fp8_bits(values, dtype)
     if dtype == "bf16":
         wide = round_to_odd_float32_bits(values)
         wide = wide + np.uint32(0x7FFF) + ((wide >> np.uint32(16)) & np.uint32(1))
@@ -58,6 +79,14 @@ def to_bits(values: np.ndarray, dtype: str) -> np.ndarray:
 
 def to_doubles(bits: np.ndarray, dtype: str) -> np.ndarray:
     """The doubles that stored bits mean."""
+    if dtype in FP8:
+        exponent_min, fraction_bits = FP8[dtype]
+        magnitude = bits.astype(np.int64) & 0x7F
+        exponent = magnitude >> fraction_bits
+        fraction = magnitude & ((1 << fraction_bits) - 1)
+        significand = fraction + np.where(exponent > 0, 1 << fraction_bits, 0)
+        power = np.maximum(exponent, 1) - 1 + exponent_min - fraction_bits
+        return np.where(bits & 0x80, -1.0, 1.0) * np.ldexp(significand.astype(np.float64), power)
     if dtype == "bf16":
         return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
     float_type = {"fp64": np.float64, "fp32": np.float32, "fp16": np.float16}[dtype]
@@ -85,10 +114,10 @@ def codes(case: Case, keys: np.ndarray) -> np.ndarray:
 def exact_magnitude(case: Case) -> float:
     """The power of two that puts the target key 40 above every other, with the scale's sign."""
     width = max(1, max(case.seqlen_kv - 1, 0).bit_length())
-    wanted = 40.0 / (2.0 * (case.head_dim_qk // width) * abs(case.scale))
+    wanted = 40.0 / (2.0 * (case.head_dim_qk // width) * abs(case.score_scale))
     fraction, exponent = np.frexp(wanted)
     power = float(np.ldexp(1.0, exponent - 1 if fraction == 0.5 else exponent))
-    return power if case.scale > 0 else -power
+    return power if case.score_scale > 0 else -power
 
 
 def exact(case: Case) -> list[np.ndarray]:
@@ -130,12 +159,12 @@ def first_column(case: Case) -> np.ndarray:
         return 1.0 + (drawn % np.uint64(4)).astype(np.float64) * ulp
     if case.recipe == "sink":
         nats = 0.7 * float(case.seqlen_kv.bit_length()) + 2.0
-        return np.where(key == 0, nats / (2.0 * case.scale), 0.0)
+        return np.where(key == 0, nats / (2.0 * case.score_scale), 0.0)
     if case.recipe == "peaked":
         nats = 8.0 * key / length - 4.0 + np.where(drawn < np.uint64(1 << 59), 2.0, 0.0)
     else:
         nats = (4.0 * key / length - 2.0) * (1.0 if case.recipe == "ascending" else -1.0)
-    return nats / (2.0 * case.scale)
+    return nats / (2.0 * case.score_scale)
 
 
 def moved_keys(case: Case, tensor: int, from_key: np.ndarray) -> np.ndarray:
@@ -174,7 +203,7 @@ def structured(case: Case, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> list[
     half = case.seqlen_kv // 2
     if case.recipe == "large_offset":
         q[..., 0] = 16.0
-        k[..., 0] = float(case.argument) / (16.0 * case.scale)
+        k[..., 0] = float(case.argument) / (16.0 * case.score_scale)
     elif case.recipe == "duplicated":
         k, v = moved_keys(case, K, key % 4), np.abs(v)
     elif case.recipe == "cancelling":
@@ -219,3 +248,9 @@ def make_doubles(case: Case) -> list[np.ndarray]:
 def make_input_bits(case: Case) -> list[np.ndarray]:
     """Stored bits of q, k and v: dense [batch, heads, sequence, dim]."""
     return [to_bits(values, case.dtype) for values in make_doubles(case)]
+
+
+def sink_logits(case: Case) -> np.ndarray:
+    """The sink's logits, one a query head: draws rounded to fp32, as doubles."""
+    draws = gauss(case.seed, SINK, np.arange(case.heads_q))
+    return draws.astype(np.float32).astype(np.float64)
