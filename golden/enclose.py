@@ -74,8 +74,8 @@ def capped(case: Case, score: flint.arb) -> flint.arb:
 def head_balls(
     case: Case, q: np.ndarray, k: np.ndarray, v: np.ndarray, sink: list
 ) -> tuple[list, list]:
-    """Balls of one head: O [seqlen_q][head_dim_v] and lse [seqlen_q]; None where a row is empty and has no
-    sink."""
+    """Balls of one head: O [seqlen_q][head_dim_v] and lse [seqlen_q]; None where an
+    empty row has no sink."""
     product = matrix(q, case.dtype) * matrix(k, case.dtype).transpose()
     descale_q, descale_k, descale_v = (flint.arb(each) for each in case.descale)
     scale = flint.arb(case.scale) * descale_q * descale_k

@@ -10,7 +10,7 @@ Each number is stored as three doubles: value + tail is the long double, and the
 within `error` of it. The error is derived, with u = 2^-64 and libm's expl and log1pl assumed
 within 4 ulp (8u relative); enclose.py, which assumes nothing, holds it against proven enclosures:
   score   |dS| <= gamma(depth(d) + 2) |scale| sum_c |q_c k_c|     product, tree of sums, scale
-  capped  |dS| <= |dS| + 10 u cap           tanh within 4 ulp (8u), its argument u / 2, the product u
+  capped  |dS| <= |dS| + 10 u cap           tanh within 4 ulp, its argument u / 2, product u
   lse     |dL| <= max |dS| + depth(n) u (max |S| + ln n + 15)     log-sum-exp is 1-Lipschitz
   weight  |dw| <= w (expm1(|dS| + |dL| + u |S - L|) + 8u)
   out     |dO| <= sum_j |dw_j v_j| + gamma(depth(n) + 1) sum_j w_j |v_j|
@@ -98,7 +98,7 @@ def with_sink(case: Case, leaves: np.ndarray) -> np.ndarray:
 
 
 def answer(case: Case, bits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """O and lse as (value, tail, error); a row that sees nothing has O = 0, lse = -inf or the sink."""
+    """O and lse as (value, tail, error); an empty row has O = 0, lse = -inf or the sink."""
     group = case.heads_q // case.heads_kv
     q, k, v = (
         to_doubles(each, case.dtype).astype(LONG) * LONG(descale)

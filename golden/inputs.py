@@ -55,7 +55,7 @@ def round_to_odd_float32_bits(values: np.ndarray) -> np.ndarray:
 
 
 def to_fp8_bits(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Bits of doubles rounded to fp8, to nearest, ties to even. Nothing that overflows comes here."""
+    """Bits of doubles rounded to fp8, to nearest, ties to even. Nothing here overflows."""
     exponent_min, fraction_bits = FP8[dtype]
     exponent = np.where(values == 0, exponent_min, np.frexp(values)[1].astype(np.int64) - 1)
     exponent = np.maximum(exponent, exponent_min)

@@ -107,6 +107,14 @@ void draw_alias(Draw& draw, Case& c) {
   c.memory.nan_level = 0;
 }
 
+void draw_scalars(Draw& draw, const CaseSpace& space, Problem& p) {
+  if (space.softcap && draw.one_in(4)) p.softcap = draw.one_of(std::array{1.0, 5.0, 30.0});
+  p.has_sink = space.sink && draw.one_in(4);
+  if (!is_fp8(p.dtype) || draw.one_in(3)) return;
+  constexpr std::array kFactors{0.25f, 0.7f, 1.0f, 1.3f, 3.0f};
+  for (double* descale : {&p.descale_q, &p.descale_k, &p.descale_v}) *descale = draw.one_of(kFactors);
+}
+
 Case draw_case(Draw& draw, const CaseSpace& space, int size) {
   Case c{};
   c.direction = Direction::kForward;
@@ -123,6 +131,7 @@ Case draw_case(Draw& draw, const CaseSpace& space, int size) {
   p.mask = draw_mask(draw, draw.one_of(space.masks), p);
   const double usual = 1 / std::sqrt(static_cast<double>(p.head_dim_qk));
   p.softmax_scale = rounded_scalar(draw.one_of(std::array{usual, usual, usual, usual, 1.0, 0.1, -0.5, 0.0}), p.dtype);
+  draw_scalars(draw, space, p);
   c.inputs = draw_recipe(draw);
   c.memory = draw_memory(draw, p.batch);
   draw_alias(draw, c);
@@ -238,8 +247,7 @@ Case draw_grammar(Draw& draw, int) {
   if (draw.one_in(3)) p.softcap = std::fabs(draw_number(draw, p.dtype));
   p.has_sink = draw.one_in(3);
   if (draw.one_in(3)) {
-    for (double* descale : {&p.descale_q, &p.descale_k, &p.descale_v})
-      *descale = std::fabs(draw_number(draw, p.dtype));
+    for (double* descale : {&p.descale_q, &p.descale_k, &p.descale_v}) *descale = std::fabs(draw_number(draw, p.dtype));
   }
   c.inputs = {static_cast<RecipeKind>(draw.below(16)), 0, "", draw.bits() >> draw.below(64)};
   if (c.inputs.kind == RecipeKind::kLargeOffset) c.inputs.offset = draw_number(draw, Dtype::kF64);
@@ -253,7 +261,9 @@ Case draw_grammar(Draw& draw, int) {
 
 CaseSpace space_of(const Candidate& candidate) {
   const Description description = candidate.describe(Dtype::kDefault, Direction::kForward);
-  CaseSpace space{members(description.dtypes, Dtype::kBf16), members(description.masks, MaskKind::kBlockSparse), {}};
+  CaseSpace space{members(description.dtypes, Dtype::kF8E5m2), members(description.masks, MaskKind::kBlockSparse), {}};
+  space.softcap = description.has(kSoftcap);
+  space.sink = description.has(kSink);
   for (const Schedule schedule : members(description.schedules, Schedule::kZigzag)) {
     for (const std::int32_t ranks : {1, 2, 3, 4, 5, 7, 8}) {
       if (schedule != Schedule::kSingle || ranks == 1) space.topologies.push_back({schedule, ranks});
@@ -265,7 +275,8 @@ CaseSpace space_of(const Candidate& candidate) {
 bool lies_in(const CaseSpace& space, const Case& c) {
   const Problem& p = c.problem;
   return c.direction == Direction::kForward && has(space.dtypes, p.dtype) && has(space.masks, p.mask.kind) &&
-         has(space.topologies, p.topology) && (!space.grouped_heads || p.heads_q != p.heads_kv);
+         has(space.topologies, p.topology) && (space.softcap || p.softcap == 0) && (space.sink || !p.has_sink) &&
+         (!space.grouped_heads || p.heads_q != p.heads_kv);
 }
 
 rc::Gen<Case> cases_of(const CaseSpace& space) {

@@ -17,6 +17,8 @@ struct CaseSpace {
   std::vector<MaskKind> masks;
   std::vector<Topology> topologies;
   bool grouped_heads = false;  ///< heads_q > heads_kv in every Case
+  bool softcap = false;        ///< some Cases have one; fp8 has descale factors in most
+  bool sink = false;           ///< some Cases have one
 };
 
 /// What `candidate` supports by its description; the rank counts are 1, 2, 3, 4, 5, 7 and 8.

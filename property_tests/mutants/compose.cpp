@@ -27,14 +27,16 @@ Named named(const std::vector<Named>& list, const std::string& name) {
 Candidate specimen_flash_of(const std::string& name, decltype(&specimen_flash_forward) forward) {
   Candidate candidate;
   candidate.name = name;
-  candidate.describe = [](Dtype, Direction) {
+  candidate.describe = [](Dtype asked, Direction) {
     Description description;
-    description.dtypes = bit_of(Dtype::kF32) | bit_of(Dtype::kF16) | bit_of(Dtype::kBf16);
+    description.dtypes = bit_of(Dtype::kF32) | bit_of(Dtype::kF16) | bit_of(Dtype::kBf16) | bit_of(Dtype::kF8E4m3) |
+                         bit_of(Dtype::kF8E5m2);
     description.masks = bit_of(MaskKind::kFull) | bit_of(MaskKind::kCausalTopLeft) |
                         bit_of(MaskKind::kCausalBottomRight) | bit_of(MaskKind::kWindow) | bit_of(MaskKind::kDocument) |
                         bit_of(MaskKind::kBlockSparse);
     description.features = kGroupedHeads | kArbitraryStrides | kWritesLse | kUnequalHeadDims | kForwardDeterministic |
-                           kEmptyRowsDefined | kNonPositiveScale | kBatchInvariant;
+                           kEmptyRowsDefined | kNonPositiveScale | kBatchInvariant | kSoftcap | kSink;
+    if (is_fp8(asked)) description.arithmetic.p_scale = kPScaleOfFp8;
     return description;
   };
   candidate.forward = [forward](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,

@@ -1,8 +1,10 @@
 // For every row, over tiles of keys in ascending order (Milakov & Gimelshein 2018; Dao 2023), with s_j = scale
-// q.k_j:
+// q.k_j, or cap tanh(s_j / cap):
 //
 //   m' = max(m, s_j)     l <- l e^(m - m') + sum e^(s_j - m')     o <- o e^(m - m') + sum cast(e^(s_j - m')) v_j
-//   at the end O = o / l,   lse = m + ln l
+//   at the end a sink joins as one more key without value, and O = o / l,   lse = m + ln l
+//
+// fp8: the descale factors of q and k join the scale, that of v the last division, which takes P's scale back too.
 //
 // Every step stands on a line of its own, so that a mutant can be one edit of one line.
 
@@ -89,6 +91,11 @@ struct Row {
   std::vector<float> out;
 };
 
+float softcapped(const Problem& problem, float score) {
+  const auto cap = static_cast<float>(problem.softcap);
+  return cap == 0 ? score : cap * std::tanh(score / cap);
+}
+
 /// Scores of the keys key0 .. key0 + kTileKv - 1; -inf for those the row does not see.
 TileScores scores_of(const Problem& problem, std::int64_t row, const float* q, const Matrix& k,
                      const VisibleKeys& visible, std::int64_t key0) {
@@ -97,15 +104,18 @@ TileScores scores_of(const Problem& problem, std::int64_t row, const float* q, c
     const std::int64_t key = key0 + j;
     float product = 0;
     for (std::int64_t d = 0; d < problem.head_dim_qk; ++d) product += q[d] * k.row(key)[d];
+    product *= static_cast<float>(problem.descale_q);
+    product *= static_cast<float>(problem.descale_k);
     const float score = product * static_cast<float>(problem.softmax_scale);
+    const float capped = softcapped(problem, score);
     const bool sees = visible.first <= key && key <= visible.last;
-    scores[static_cast<std::size_t>(j)] = sees ? score : kMinusInfinity;
+    scores[static_cast<std::size_t>(j)] = sees ? capped : kMinusInfinity;
     if (!tile_is_visible(problem, row, key)) scores[static_cast<std::size_t>(j)] = kMinusInfinity;
   }
   return scores;
 }
 
-void add_tile(Row& row, const TileScores& scores, const float* v, Dtype p_dtype) {
+void add_tile(Row& row, const TileScores& scores, const float* v, Dtype p_dtype, float p_scale) {
   const float maximum = std::max(row.maximum, *std::max_element(scores.begin(), scores.end()));
   if (maximum == kMinusInfinity) return;
   const float rescale = std::exp(row.maximum - maximum);
@@ -115,15 +125,26 @@ void add_tile(Row& row, const TileScores& scores, const float* v, Dtype p_dtype)
   for (const float score : scores) {
     const float p = std::exp(score - maximum);
     row.sum += p;
-    const auto p_cast = static_cast<float>(round_to(p_dtype, p));
+    const auto p_cast = static_cast<float>(round_to(p_dtype, p * p_scale));
     for (float& o : row.out) o += p_cast * *v++;
   }
 }
 
-void write(const Row& row, bool empty, const TensorView& out, const TensorView& lse, std::int64_t batch,
+void add_sink(Row& row, const Problem& problem, std::int64_t head) {
+  if (!problem.has_sink) return;
+  const float sink = problem.sink[head];
+  const float largest = std::max(row.maximum, sink);
+  const float shrink = std::exp(row.maximum - largest);
+  row.maximum = largest;
+  for (float& o : row.out) o *= shrink;
+  row.sum *= shrink;
+  row.sum += std::exp(sink - largest);
+}
+
+void write(const Row& row, bool empty, float scale, const TensorView& out, const TensorView& lse, std::int64_t batch,
            std::int64_t head, std::int64_t r) {
   for (std::int64_t c = 0; c < out.shape[3]; ++c) {
-    out.store(batch, head, r, c, empty ? 0.0f : row.out[static_cast<std::size_t>(c)] / row.sum);
+    out.store(batch, head, r, c, empty ? 0.0f : row.out[static_cast<std::size_t>(c)] / row.sum * scale);
   }
   lse.store(batch, head, r, 0, empty ? kMinusInfinity : row.maximum + std::log(row.sum));
 }
@@ -132,6 +153,9 @@ void write(const Row& row, bool empty, const TensorView& out, const TensorView& 
 
 void specimen_flash_forward(const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
                             const TensorView& out, const TensorView& lse) {
+  const Dtype p_dtype = is_fp8(problem.dtype) ? Dtype::kF8E4m3 : problem.dtype;
+  const float p_scale = is_fp8(problem.dtype) ? kPScaleOfFp8 : 1;
+  const float scale_out = static_cast<float>(problem.descale_v) / p_scale;
   for (std::int64_t batch = 0; batch < problem.batch; ++batch) {
     for (std::int64_t head = 0; head < problem.heads_q; ++head) {
       const std::int64_t head_kv = head / problem.heads_per_group();
@@ -143,9 +167,10 @@ void specimen_flash_forward(const Problem& problem, const TensorView& q, const T
         Row row{.out = std::vector<float>(static_cast<std::size_t>(problem.head_dim_v))};
         for (std::int64_t key0 = visible.first / kTileKv * kTileKv; key0 <= visible.last; key0 += kTileKv) {
           const TileScores scores = scores_of(problem, r, queries.row(r), keys, visible, key0);
-          add_tile(row, scores, values.row(key0), problem.dtype);
+          add_tile(row, scores, values.row(key0), p_dtype, p_scale);
         }
-        write(row, visible.first > visible.last, out, lse, batch, head, r);
+        add_sink(row, problem, head);
+        write(row, visible.first > visible.last && !problem.has_sink, scale_out, out, lse, batch, head, r);
       }
     }
   }
