@@ -7,6 +7,7 @@
 #include "ci/candidates.h"
 #include "ci/commit.h"
 #include "ci/judge_one.h"
+#include "reference/judge/attribution.h"
 
 namespace ringproof {
 namespace {
@@ -85,7 +86,7 @@ void GateRun::judge(const Case& c, const Reference* reference, const std::string
   for (std::size_t index = 0; index < candidates_.size(); ++index) {
     const Candidate& candidate = candidates_[index];
     Evidence evidence =
-        reference ? judge_one(sessions_[index], *reference) : failed_evidence(candidate.name, c, failure);
+        reference ? judge_next(sessions_[index], *reference) : failed_evidence(candidate.name, c, failure);
     coverage_.count(evidence);
     examiner_.examine(candidate, c, evidence);
     note(candidate, c, evidence);
@@ -96,10 +97,23 @@ void GateRun::judge(const Case& c, const Reference* reference, const std::string
   }
 }
 
+// One call, and where its residual lies if it is rejected.
+Evidence GateRun::judge_next(Session& session, const Reference& reference) {
+  Got got;
+  // Every candidate may return out and lse of every Case.
+  const auto tensors = static_cast<std::int64_t>(2 * candidates_.size() * cases_.size());
+  Evidence evidence = judge_one(session, reference, &got, tensors);
+  if (failing_check(evidence).empty()) return evidence;
+  const Problem& problem = reference.c.problem;
+  const Description description = session.candidate().describe(problem.dtype, reference.c.direction);
+  evidence.attribution = attribution_of(reference, resolve(description.arithmetic, problem.dtype), got, evidence);
+  return evidence;
+}
+
 // A call that shows nothing new is no Case of its own: pooled statistics would count its data twice.
 void GateRun::judge_again(const Reference& reference) {
   for (std::size_t index = 0; index < candidates_.size(); ++index) {
-    const Evidence evidence = judge_one(sessions_[index], reference);
+    const Evidence evidence = judge_next(sessions_[index], reference);
     const Outcome outcome = verify_case(evidence).outcome;
     if (outcome == Outcome::kRejected || outcome == Outcome::kInconclusive) {
       note(candidates_[index], reference.c, evidence);
@@ -131,6 +145,7 @@ void GateRun::note(const Candidate& candidate, const Case& c, const Evidence& ev
     group.contract = contract_of(candidate.describe(evidence.dtype, c.direction), evidence.dtype);
   }
   group.evidence.push_back(evidence);
+  group.smallest_cases.push_back(verdict.smallest_case);
 }
 
 std::string GateRun::find_smallest(const Candidate& candidate, const Case& c, const Evidence& evidence) {
@@ -147,8 +162,9 @@ std::string GateRun::find_smallest(const Candidate& candidate, const Case& c, co
 void GateRun::print_trouble(const CaseVerdict& verdict, const std::string& candidate) {
   progress_.clear();
   const bool is_shrunk = !verdict.smallest_case.empty() && verdict.smallest_case != verdict.case_line;
-  fmt::print("{}: {} on '{}'\n  {}\n  rerun: ringproof gate --candidate {} --case '{}'\n", candidate,
-             to_string(verdict.outcome), verdict.case_line, verdict.reason, candidate, verdict.case_line);
+  fmt::print("{}: {} on '{}'\n  {}\n", candidate, to_string(verdict.outcome), verdict.case_line, verdict.reason);
+  if (!verdict.attribution.empty()) fmt::print("  {}\n", verdict.attribution);
+  fmt::print("  rerun: ringproof gate --candidate {} --case '{}'\n", candidate, verdict.case_line);
   if (is_shrunk) {
     fmt::print("  the smallest Case found that still fails: ringproof gate --candidate {} --case '{}'\n", candidate,
                verdict.smallest_case);
@@ -164,6 +180,9 @@ std::vector<Verdict> GateRun::verdicts() {
     for (const auto& [key, group] : groups_) {
       if (key.first != candidate.name) continue;
       Verdict verdict = verify(group.evidence, group.contract.empty() ? "nothing returned" : group.contract);
+      for (std::size_t at = 0; at < verdict.cases.size(); ++at) {
+        verdict.cases[at].smallest_case = group.smallest_cases[at];
+      }
       for (const Fact& fact : facts_of(group.dropped)) verdict.facts.push_back(fact);
       if (verdict.count_unsupported < verdict.count_cases) {
         coverage_.enter(candidate.describe(key.second, Direction::kForward), key.second, promises_a_tier(), verdict);

@@ -53,7 +53,8 @@ class GateRun {
   struct Group {
     std::string contract;
     std::vector<Evidence> evidence;
-    DroppedMass dropped;  // of its block_sparse Cases
+    std::vector<std::string> smallest_cases;  // of each evidence, "" where not looked for
+    DroppedMass dropped;                      // of its block_sparse Cases
   };
 
   // A tier as it stands, not Cases or a topology of the user's choice.
@@ -61,6 +62,7 @@ class GateRun {
   int threads() const { return options_.threads > 0 ? options_.threads : machine_.cores; }
   void begin_record();
   void judge(const Case& c, const Reference* reference, const std::string& failure);
+  Evidence judge_next(Session& session, const Reference& reference);
   void judge_again(const Reference& reference);
   void end_sessions();
   void note(const Candidate& candidate, const Case& c, const Evidence& evidence);

@@ -8,11 +8,21 @@
 namespace ringproof {
 namespace {
 
-// Rounded toward zero just below 1, so that what is inside does not read as the border.
-std::string share(double bound_used) {
-  if (!std::isfinite(bound_used)) return "inf";
-  const bool just_inside = bound_used < 1 && 0.999 <= bound_used;
-  return just_inside ? "0.999" : fmt::format("{:.3g}", bound_used);
+std::string share(double bound_used) { return std::isfinite(bound_used) ? share_text(bound_used) : "inf"; }
+
+// What correct kernels show, and what 16-bit ones are judged by; only where rows were independent draws.
+void print_statistics(std::span<const Verdict> verdicts, std::size_t name_width, std::size_t scope_width) {
+  const auto any = [](const Verdict& v) { return v.noise.rows + v.bias.rows > 0; };
+  if (std::none_of(verdicts.begin(), verdicts.end(), any)) return;
+  fmt::print("\n{:<{}}  {:<{}}  {:>12} {:>6}   {:>9} {:>9} {:>8} {:>6}\n", "statistics", name_width, "scope",
+             scope_width, "noise figure", "rows", "bias", "std error", "limit", "rows");
+  for (const Verdict& v : verdicts) {
+    if (!any(v)) continue;
+    const std::string noise = v.noise.rows > 0 ? fmt::format("{:.3f}", noise_figure(v.noise)) : "-";
+    fmt::print("{:<{}}  {:<{}}  {:>12} {:>6}   {:>9.1e} {:>9.1e} {:>8.1e} {:>6}\n", v.candidate, name_width,
+               v.scope_short, scope_width, noise, v.noise.rows, bias(v.bias), bias_error(v.bias), v.bias_limit,
+               v.bias.rows);
+  }
 }
 
 const char* word_for(ExitCode code) {
@@ -39,10 +49,12 @@ void print_table(std::span<const Verdict> verdicts) {
                v.scope_short, scope_width, v.count_cases, v.count_accepted, v.count_unsupported + v.count_refused,
                v.count_inconclusive, v.count_rejected, share(v.bound_used), v.time_ms / 1000);
   }
+  print_statistics(verdicts, name_width, scope_width);
   fmt::print("\n");
   for (const Verdict& v : verdicts) {
     fmt::print("{}: {} ({}), {}: {} of {} Cases\n", v.candidate, to_string(v.outcome), v.contract, v.scope,
                v.count_accepted, v.count_cases - v.count_unsupported);
+    if (!v.reason.empty()) fmt::print("  {}\n", v.reason);
     for (const Fact& fact : v.facts) {
       const std::string unit = fact.unit == "1" ? "" : " " + fact.unit;
       fmt::print("  {}: {:.3g}{} (against {})\n", fact.name, fact.value, unit, fact.measured_against);

@@ -15,7 +15,8 @@ Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffe
     const Dtype dtype = reference.c.problem.dtype;
     Got got = run(candidate, reference, buffers);
     const Description description = candidate.describe(dtype, reference.c.direction);
-    Evidence evidence = compare(candidate.name, reference, resolve(description.arithmetic, dtype), got);
+    const Arithmetic arithmetic = resolve(description.arithmetic, dtype);
+    Evidence evidence = compare(candidate.name, reference, arithmetic, got);
     if (kept != nullptr) *kept = std::move(got);
     return evidence;
   } catch (const std::exception& error) {
@@ -23,9 +24,9 @@ Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffe
   }
 }
 
-Evidence judge_one(Session& session, const Reference& reference, Got* kept) {
+Evidence judge_one(Session& session, const Reference& reference, Got* kept, std::int64_t tensors_in_run) {
   try {
-    return session.judge(reference, kept);
+    return session.judge(reference, kept, tensors_in_run);
   } catch (const std::exception& error) {
     return failed_evidence(session.candidate().name, reference.c, error.what());
   }

@@ -12,8 +12,8 @@ namespace ringproof {
 /// What came back is left in `kept`, where that is not null.
 Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffers& buffers, Got* kept = nullptr);
 
-/// The next call of a session, in the same way.
-Evidence judge_one(Session& session, const Reference& reference, Got* kept = nullptr);
+/// The next call of a session, in the same way. `tensors_in_run` is compare()'s.
+Evidence judge_one(Session& session, const Reference& reference, Got* kept = nullptr, std::int64_t tensors_in_run = 2);
 
 /// Evidence that a Case could not be judged for `candidate`, with the reason.
 Evidence failed_evidence(const std::string& candidate, const Case& c, const std::string& reason);

@@ -70,18 +70,36 @@ std::string case_xml(const std::string& candidate, const CaseVerdict& one) {
       fmt::format("    <testcase classname=\"{}\" name=\"{}\"", xml_text(candidate), xml_text(one.case_line));
   const std::string element = element_of(one.outcome);
   if (element.empty()) return opening + "/>\n";
-  const std::string rerun = "ringproof gate --candidate " + candidate + " --case '" + one.case_line + "'";
+  const auto command = [&](const std::string& line) {
+    return "ringproof gate --candidate " + candidate + " --case '" + line + "'";
+  };
+  std::string text = command(one.case_line);
+  if (!one.attribution.empty()) text = one.attribution + "\n" + text;
+  if (!one.smallest_case.empty()) text += "\nthe smallest Case found that still fails: " + command(one.smallest_case);
   return fmt::format("{}><{} message=\"{}\">{}</{}></testcase>\n", opening, element, xml_text(one.reason),
-                     xml_text(rerun), element);
+                     xml_text(text), element);
+}
+
+// What all Cases together show is a failure of its own.
+std::string pooled_xml(const Verdict& verdict) {
+  return fmt::format(
+      "    <testcase classname=\"{}\" name=\"all Cases\"><failure message=\"{}\"></failure></testcase>\n",
+      xml_text(verdict.candidate), xml_text(verdict.reason));
+}
+
+std::int64_t tests_of(const Verdict& verdict) { return verdict.count_cases + (verdict.failing_checks.empty() ? 0 : 1); }
+std::int64_t failures_of(const Verdict& verdict) {
+  return verdict.count_rejected + (verdict.failing_checks.empty() ? 0 : 1);
 }
 
 std::string suite_xml(const Verdict& verdict) {
   const std::string candidate = xml_text(verdict.candidate);
   std::string xml = fmt::format(
       "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{:.6f}\">\n",
-      candidate, verdict.count_cases, verdict.count_rejected, verdict.count_inconclusive,
+      candidate, tests_of(verdict), failures_of(verdict), verdict.count_inconclusive,
       verdict.count_unsupported + verdict.count_refused, verdict.time_ms / 1000);
   for (const CaseVerdict& one : verdict.cases) xml += case_xml(verdict.candidate, one);
+  if (!verdict.failing_checks.empty()) xml += pooled_xml(verdict);
   return xml + "  </testsuite>\n";
 }
 
@@ -89,8 +107,8 @@ std::string junit_xml(std::span<const Verdict> verdicts) {
   Verdict sum{"", Outcome::kAccepted, "", ""};
   std::string suites;
   for (const Verdict& verdict : verdicts) {
-    sum.count_cases += verdict.count_cases;
-    sum.count_rejected += verdict.count_rejected;
+    sum.count_cases += tests_of(verdict);
+    sum.count_rejected += failures_of(verdict);
     sum.count_inconclusive += verdict.count_inconclusive;
     sum.count_unsupported += verdict.count_unsupported + verdict.count_refused;
     sum.time_ms += verdict.time_ms;

@@ -159,6 +159,26 @@ TEST_F(JunitTest, AFailureSaysWhyAndHowToRunItAgain) {
   EXPECT_EQ(last.text, "ringproof gate --candidate one --case 'line 5'");
 }
 
+TEST_F(JunitTest, AFailureNamesThePlaceAndTheSmallestCase) {
+  Verdict verdict = verdict_with("one", "why");
+  verdict.cases[4].smallest_case = "line 0";
+  verdict.cases[4].attribution = "residual lies in head 1 only";
+  const Element last = XmlReader(written({verdict})).elements().back();
+  EXPECT_EQ(last.text,
+            "residual lies in head 1 only&#10;ringproof gate --candidate one --case 'line 5'&#10;"
+            "the smallest Case found that still fails: ringproof gate --candidate one --case 'line 0'");
+}
+
+TEST_F(JunitTest, WhatAllCasesTogetherShowFailsAsACaseOfItsOwn) {
+  Verdict verdict = verdict_with("one", "why");
+  verdict.failing_checks = {"pooled bias of out"};
+  verdict.reason = "out is 0.1 % too small";
+  const std::vector<Element> elements = XmlReader(written({verdict})).elements();
+  EXPECT_EQ(elements.back().attributes.at("message"), "out is 0.1 % too small");
+  EXPECT_EQ(elements[0].attributes.at("tests"), "6");
+  EXPECT_EQ(elements[0].attributes.at("failures"), "2");
+}
+
 TEST_F(JunitTest, AnyTextIsEscapedAndTheFileStaysWellFormed) {
   const std::string xml =
       written({verdict_with("a<b>&\"c\"", "<script> & \"quotes\"\nline\ttab \x1b[31m \xFF \xEF\xBF\xBF")});

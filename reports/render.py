@@ -10,6 +10,7 @@ import datetime
 import math
 import os
 import pathlib
+import re
 import shlex
 import sys
 
@@ -35,6 +36,15 @@ def short(value):
     """A number of a record for reading: three digits, non-finite ones named."""
     value = number(value)
     return "∞" if value == math.inf else f"{value:.3g}"
+
+
+def share(value):
+    """A share of a bound: as `short`, but neither 0.9996 nor 1.0004 reads as 1."""
+    value = number(value)
+    texts = [f"{value:.{digits}g}" for digits in range(3, 7)]
+    near = "0.999999" if value < 1 else "1.00001"
+    return short(value) if value == 1 or math.isinf(value) else next(
+        (text for text in texts if text != "1"), near)
 
 
 def exact(value):
@@ -69,6 +79,35 @@ def markdown(text):
 def breakable(line):
     """A Case line that may break between its fields only; copied text stays the same."""
     return markupsafe.escape(line).replace("/", markupsafe.Markup("/<wbr>"))
+
+
+def noise_text(noise):
+    """The noise figure with the rows it stands on."""
+    return f"{number(noise['figure']):.3f} ({noise['rows']} rows)" if noise["rows"] else "–"
+
+
+def bias_text(bias):
+    """The bias in per cent with its standard error and the rows it stands on."""
+    if not bias["rows"]:
+        return "–"
+    percent, error = (100 * number(bias[name]) for name in ("beta", "standard_error"))
+    return f"{percent:+.2g} % ± {error:.1g} % ({bias['rows']} rows)"
+
+
+def percent(value):
+    return f"{100 * number(value):.2g} %"
+
+
+def warned(cases):
+    """Each warning once, numbers apart, with how many Cases got it and the first of them."""
+    found = {}
+    for case in cases:
+        for warning in case["warnings"]:
+            known = found.setdefault((case["candidate"], re.sub(r"\d+", "", warning)),
+                                     {"candidate": case["candidate"], "warning": warning,
+                                      "count": 0, "case": case["case"]})
+            known["count"] += 1
+    return list(found.values())
 
 
 def rerun(case, line):
@@ -114,7 +153,8 @@ def row_of_unfinished(candidate, cases):
             "refused": statuses.count("refused"),
             **{name: outcomes.count(name) for name in ("accepted", "inconclusive", "rejected")},
             "bound_used": max((bound_used(case) or 0 for case in asked), default=0),
-            "time_ms": math.fsum(number(case["candidate_ms"]) for case in cases), "facts": []}
+            "time_ms": math.fsum(number(case["candidate_ms"]) for case in cases), "facts": [],
+            "noise": {"rows": 0}, "bias": {"rows": 0}, "failing_checks": [], "reason": ""}
 
 
 def candidate_rows(run):
@@ -157,7 +197,8 @@ def groups(run):
         cases = sorted((c for c in run.cases if c["candidate"] == name), key=reading_order)
         counts = {outcome: [case["outcome"] for case in cases].count(outcome)
                   for outcome in OUTCOMES}
-        cases = [{**case, "tensor_of": {tensor["name"]: tensor for tensor in case["tensors"]}}
+        cases = [{**case, **{key: {tensor["name"]: tensor for tensor in case[name]} for key, name in
+                             (("tensor_of", "tensors"), ("probabilistic_of", "probabilistic"))}}
                  for case in cases]
         found.append({"name": name, "cases": cases, "counts": counts})
     return found
@@ -186,10 +227,13 @@ def context_of(run):
     figures = make_figures(run.cases)
     for figure in figures:
         figure.update({k: markupsafe.Markup(figure[k]) for k in ("wide", "narrow")})
+    rows = candidate_rows(run)
     return {"run": run.run, "end": run.end, "outcome": outcome, "headline": words,
-            "notes": notes(run), "rows": candidate_rows(run), "not_run": run.not_run,
+            "notes": notes(run), "rows": rows, "not_run": run.not_run,
             "outside": outside_declarations(run),
-            "trouble": trouble(run.cases), "groups": groups(run), "case_count": case_count(run),
+            "statistics": [row for row in rows if row["noise"]["rows"] + row["bias"]["rows"]],
+            "trouble": trouble(run.cases), "warned": warned(run.cases), "groups": groups(run),
+            "case_count": case_count(run),
             "judgements": sum(case["status"] == "returned" for case in run.cases),
             "started": started.strftime("%Y-%m-%d %H:%M UTC"), "figures": figures,
             "command_line": shlex.join(["ringproof", *run.run["arguments"]]), "symbols": SYMBOLS}
@@ -199,8 +243,10 @@ def render(template_name, context):
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True,
                                      autoescape=template_name.endswith(".html.j2"),
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters.update(short=short, exact=exact, duration=duration, gibibytes=gibibytes,
-                               milliseconds=milliseconds, markdown=markdown, breakable=breakable)
+    environment.filters.update(short=short, share=share, exact=exact, noise=noise_text,
+                               bias=bias_text, percent=percent, duration=duration,
+                               gibibytes=gibibytes, milliseconds=milliseconds,
+                               markdown=markdown, breakable=breakable)
     return environment.get_template(template_name).render(context)
 
 

@@ -29,21 +29,29 @@ def tensor(name, used, **other):
             "bound_used": used, **other}
 
 
+NOISE = {"judged": True, "rows": 0, "figure": "nan", "worst_rows": 0, "worst_figure": "nan",
+         "worst_head": [0, 0]}
+BIAS = {"judged": True, "rows": 0, "beta": "nan", "standard_error": "nan", "limit": 0.0}
+
+
 def case(sequence, candidate, outcome, reason="", **other):
     status = {"unsupported": "unsupported", "inconclusive": "failed"}.get(outcome, "returned")
     tensors = [tensor("out", 0.25), tensor("lse", 0.0)] if status == "returned" else []
     return {"record": "case", "sequence": sequence, "candidate": candidate,
             "case": LINE.format("window(1,0)", sequence), "dtype": "fp32", "mask": "window",
             "status": status, "outcome": outcome, "reason": reason,
-            "smallest_case": "", "structure_faults": [],
-            "tensors": tensors, "candidate_ms": 2.0, "reference_ms": 3.0, **other}
+            "failing_checks": [], "smallest_case": "", "attribution": "", "warnings": [],
+            "structure_faults": [], "determinism_faults": [], "property_faults": [],
+            "tensors": tensors, "independent": False, "probabilistic": [], "noise": NOISE,
+            "bias": BIAS, "candidate_ms": 2.0, "reference_ms": 3.0, **other}
 
 
 def verdict(candidate, outcome, **counts):
     zero = {f"count_{name}": 0 for name in render.COUNTS}
     return {"record": "verdict", "candidate": candidate, "outcome": outcome,
             "scope": f"scope of {candidate}", "contract": f"contract of {candidate}", **zero,
-            **counts, "count_elements": 64, "bound_used": 0.25, "time_ms": 6.0, "facts": []}
+            **counts, "count_elements": 64, "bound_used": 0.25, "noise": NOISE, "bias": BIAS,
+            "failing_checks": [], "reason": "", "time_ms": 6.0, "facts": []}
 
 
 def whole_run():
@@ -114,6 +122,33 @@ class RenderTest(unittest.TestCase):
         self.assertEqual(err.count("\n"), 1, err)
         self.assertIn(said, err)
         self.assertEqual(list(self.folder.glob("report.*")), [])
+
+    def test_a_share_near_one_reads_as_what_it_is(self):
+        shares = {1.0: "1", 0.9994: "0.999", 0.9996: "0.9996", 1.0004: "1.0004", 0.25: "0.25",
+                  1 - 2**-40: "0.999999", 1 + 2**-40: "1.00001", "inf": "∞", "nan": "nan"}
+        self.assertEqual({share: render.share(share) for share in shares}, shares)
+
+    def test_statistics_attribution_and_warnings_are_shown(self):
+        noise = {**NOISE, "rows": 560, "figure": 0.912}
+        bias = {**BIAS, "rows": 560, "beta": -0.0027, "standard_error": 2e-5, "limit": 2.7e-6}
+        records = [RUN, case(0, "bad", "rejected", "out is 0.27 % too small", independent=True,
+                             probabilistic=[tensor("out", 0.9996)], noise=noise, bias=bias,
+                             failing_checks=["bias of out"], attribution="residual is O itself",
+                             warnings=["7 of 9 elements of out exceed"]),
+                   case(1, "bad", "accepted", warnings=["8 of 9 elements of out exceed"]),
+                   {**verdict("bad", "rejected", count_cases=2, count_rejected=1), "noise": noise,
+                    "bias": bias, "failing_checks": ["pooled bias of out"], "reason": "over all"},
+                   END]
+        page, text = self.pages(records)
+        for words in ("0.912 (560 rows)", "-0.27 % ± 0.002 % (560 rows)", "0.00027 %",
+                      "residual is O itself", "over all"):
+            self.assertIn(words, page)
+            self.assertIn(words, text)
+        self.assertIn("rejected by: bias of out", page)
+        self.assertIn("0.9996", page)
+        for words in ("7 of 9 elements of out exceed", "(and 1 more Cases)"):
+            self.assertIn(words, page)
+            self.assertIn(words, text)
 
     def test_pages_name_every_candidate_its_scope_and_contract_and_what_did_not_run(self):
         for page in self.pages(whole_run()):

@@ -56,6 +56,29 @@ Json fact_json(const Fact& fact) {
               {"measured_against", fact.measured_against}};
 }
 
+Json noise_json(bool is_judged, const NoiseSums& all, const NoiseSums& worst, const std::array<std::int64_t, 2>& head) {
+  return Json{{"judged", is_judged},
+              {"rows", all.rows},
+              {"figure", number(noise_figure(all))},
+              {"worst_rows", worst.rows},
+              {"worst_figure", number(noise_figure(worst))},
+              {"worst_head", head}};
+}
+
+Json bias_json(bool is_judged, const BiasSums& sums, double limit) {
+  return Json{{"judged", is_judged},
+              {"rows", sums.rows},
+              {"beta", number(bias(sums))},
+              {"standard_error", number(bias_error(sums))},
+              {"limit", number(limit)}};
+}
+
+Json tensors_json(const std::vector<TensorEvidence>& tensors) {
+  Json all = Json::array();
+  for (const TensorEvidence& tensor : tensors) all.push_back(tensor_json(tensor));
+  return all;
+}
+
 void remove_earlier_reports(const std::filesystem::path& folder) {
   for (const char* name : {"junit.xml", "report.html", "report.md"}) {
     std::error_code ignored;  // what cannot be removed is overwritten, or refused, when its turn comes
@@ -121,8 +144,8 @@ void ResultsWriter::not_run(const std::string& candidate, const std::string& why
 
 void ResultsWriter::evidence(std::int64_t sequence, const Evidence& evidence, const CaseVerdict& verdict) {
   assert_that(verdict.case_line == evidence.case_line, "evidence and verdict speak of one Case");
-  Json tensors = Json::array();
-  for (const TensorEvidence& tensor : evidence.tensors) tensors.push_back(tensor_json(tensor));
+  Json tensors = tensors_json(evidence.tensors);
+  const NoiseEvidence& noise = evidence.noise;
   if (evidence.by_value.count > 0) tensors.push_back(tensor_json(evidence.by_value));
   line(dump({{"record", "case"},
              {"sequence", sequence},
@@ -133,9 +156,18 @@ void ResultsWriter::evidence(std::int64_t sequence, const Evidence& evidence, co
              {"status", to_string(evidence.status)},
              {"outcome", ringproof::to_string(verdict.outcome)},
              {"reason", verdict.reason},
+             {"failing_checks", failing_checks(evidence)},
              {"smallest_case", verdict.smallest_case},
+             {"attribution", verdict.attribution},
+             {"warnings", verdict.warnings},
              {"structure_faults", evidence.structure_faults},
+             {"determinism_faults", evidence.determinism_faults},
+             {"property_faults", evidence.property_faults},
              {"tensors", tensors},
+             {"independent", evidence.is_independent},
+             {"probabilistic", tensors_json(evidence.probabilistic)},
+             {"noise", noise_json(noise.is_judged, noise.all_heads, noise.worst_head, noise.worst_index)},
+             {"bias", bias_json(evidence.bias.is_judged, evidence.bias.sums, evidence.bias.limit)},
              {"candidate_ms", number(evidence.candidate_ms)},
              {"reference_ms", number(evidence.reference_ms)}}));
 }
@@ -156,6 +188,10 @@ void ResultsWriter::verdict(const Verdict& verdict) {
              {"count_rejected", verdict.count_rejected},
              {"count_elements", verdict.count_elements},
              {"bound_used", number(verdict.bound_used)},
+             {"noise", noise_json(true, verdict.noise, {}, {})},
+             {"bias", bias_json(true, verdict.bias, verdict.bias_limit)},
+             {"failing_checks", verdict.failing_checks},
+             {"reason", verdict.reason},
              {"time_ms", number(verdict.time_ms)},
              {"facts", facts}}));
 }

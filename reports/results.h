@@ -62,8 +62,9 @@ class ResultsWriter {
 };
 
 /// Writes FOLDER/junit.xml, whole or not at all: a suite per candidate, a case per Case; rejected is a
-/// failure, inconclusive an error, unsupported skipped, each with its reason. Characters that XML cannot hold
-/// are shown as \u001b. Throws InputError naming the file when it cannot be written.
+/// failure, inconclusive an error, unsupported skipped, each with its reason, where the residual lies, and the commands
+/// for the Case and the smallest one found; checks over all Cases fail as a case named "all Cases". Characters that
+/// XML cannot hold are shown as \u001b. Throws InputError naming the file when it cannot be written.
 void write_junit(const std::string& folder, std::span<const Verdict> verdicts);
 
 }  // namespace ringproof

@@ -145,6 +145,37 @@ TEST_F(ResultsWriterTest, AnyReasonStaysOneAsciiLine) {
   for (const char c : results()) ASSERT_TRUE(c == '\n' || (c >= ' ' && c <= '~'));
 }
 
+TEST_F(ResultsWriterTest, StatisticsAndWhatRejectsAreKept) {
+  Evidence evidence = some_evidence();
+  evidence.is_independent = true;
+  evidence.probabilistic = {evidence.tensors[0]};
+  evidence.noise = {true, {400, 100, 40}, {200, 50, 20}, {1, 3}};
+  evidence.bias = {true, {200, -50, 20000, 20, -5000, 2100000}, 0.125};
+  Verdict verdict{"kernel", Outcome::kRejected, "bf16", "reference contract"};
+  verdict.noise = evidence.noise.all_heads;
+  verdict.failing_checks = {"pooled bias of out"};
+  verdict.reason = "too small";
+  CaseVerdict of_case = rejected("wrong");
+  of_case.attribution = "residual lies in head 1 only";
+  of_case.warnings = {"careful"};
+  ResultsWriter writer(folder_.string());
+  writer.evidence(0, evidence, of_case);
+  writer.verdict(verdict);
+  const json one = records()[0], all = records()[1];
+  EXPECT_EQ(one.at("failing_checks"), json({"structure", "bound of out", "probabilistic bound of out"}));
+  EXPECT_EQ(one.at("attribution"), "residual lies in head 1 only");
+  EXPECT_EQ(one.at("warnings"), json({"careful"}));
+  EXPECT_EQ(one.at("probabilistic").at(0).at("bound_used"), 2);
+  EXPECT_EQ(one.at("noise").at("figure"), 0.5);
+  EXPECT_EQ(one.at("noise").at("worst_head"), json({1, 3}));
+  EXPECT_EQ(one.at("bias").at("beta"), -0.0025);
+  EXPECT_EQ(one.at("bias").at("limit"), 0.125);
+  EXPECT_EQ(all.at("noise").at("figure"), 0.5);
+  EXPECT_EQ(all.at("bias").at("beta"), "nan");
+  EXPECT_EQ(all.at("failing_checks"), json({"pooled bias of out"}));
+  EXPECT_EQ(all.at("reason"), "too small");
+}
+
 TEST_F(ResultsWriterTest, RowsJudgedByValueAreOneMoreTensorOnlyWhereThereAreSome) {
   Evidence evidence = some_evidence();
   ResultsWriter writer(folder_.string());

@@ -27,7 +27,11 @@ CASES = (PLAIN, RING, BF16, EXACT, ONE_KEY)
 MADE = {"record": "verdict", "candidate": "c", "outcome": "rejected", "scope": "", "contract": "",
         "count_cases": 1, "count_accepted": 0, "count_unsupported": 0, "count_refused": 0,
         "count_inconclusive": 0, "count_rejected": 1, "count_elements": 0,
-        "bound_used": "inf", "time_ms": "nan",
+        "bound_used": "inf",
+        "noise": {"judged": True, "rows": 0, "figure": "nan", "worst_rows": 0,
+                  "worst_figure": "inf", "worst_head": [0, 1]},
+        "bias": {"judged": False, "rows": 1, "beta": "-inf", "standard_error": "nan", "limit": 0},
+        "failing_checks": ["pooled bias of out"], "reason": "why", "time_ms": "nan",
         "facts": [{"name": "f", "value": "-inf", "unit": "1", "measured_against": "1.05"}]}
 
 

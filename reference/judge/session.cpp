@@ -67,11 +67,11 @@ Tensor batch_element(const Tensor& whole, std::int64_t b) {
 
 }  // namespace
 
-Evidence Session::judge(const Reference& reference, Got* kept) {
+Evidence Session::judge(const Reference& reference, Got* kept, std::int64_t tensors_in_run) {
   const Dtype dtype = reference.c.problem.dtype;
   Got got = run(candidate_, reference, buffers_, asks_lse(calls_, reference.c));
   const Description description = candidate_.describe(dtype, reference.c.direction);
-  Evidence evidence = compare(candidate_.name, reference, resolve(description.arithmetic, dtype), got);
+  Evidence evidence = compare(candidate_.name, reference, resolve(description.arithmetic, dtype), got, tensors_in_run);
   if (got.status == CallStatus::kReturned) {
     evidence.lse_withheld = !got.has_lse && description.has(kWritesLse);
     hold_to_alone(reference, description, got, evidence);

@@ -25,7 +25,8 @@ class Session {
   Session& operator=(Session&&) = default;
 
   /// The next call of the sequence. Throws what compare throws. What came back is left in `kept`, where not null.
-  Evidence judge(const Reference& reference, Got* kept = nullptr);
+  /// `tensors_in_run` is compare()'s.
+  Evidence judge(const Reference& reference, Got* kept = nullptr, std::int64_t tensors_in_run = 2);
 
   /// The last call's evidence anew, with what it wrote after its return; nothing where it wrote nothing.
   std::optional<Evidence> end();

@@ -28,7 +28,7 @@ std::string outside_sentence(const TensorEvidence& t, const std::string& bound =
   return std::to_string(t.count_outside) + " of " + std::to_string(t.count) + " elements of " + t.name +
          " lie outside their " + bound + "; the worst " + index_text(t.worst_index) + ": want " + shortest(t.want) +
          ", got " + shortest(t.got) + ", error " + rounded(t.error) + ", bound " + rounded(t.bound) + ", bound used " +
-         rounded(t.bound_used);
+         share_text(t.bound_used);
 }
 
 bool all_inside(const TensorEvidence& t) { return t.count_outside == 0; }
@@ -126,6 +126,14 @@ void describe_scope(std::span<const Evidence> evidence, Verdict& verdict) {
 
 }  // namespace
 
+std::string share_text(double bound_used) {
+  for (int digits = 3; digits < 7; ++digits) {
+    const std::string text = rounded(bound_used, digits);
+    if (text != "1" || bound_used == 1) return text;
+  }
+  return bound_used < 1 ? "0.999999" : "1.00001";
+}
+
 const char* to_string(Outcome outcome) {
   static constexpr std::array kNames{"accepted", "unsupported", "inconclusive", "rejected"};
   return kNames.at(static_cast<std::size_t>(outcome));
@@ -158,7 +166,7 @@ void decide_pooled(std::span<const Evidence> evidence, Verdict& verdict) {
 
 CaseVerdict verify_case(const Evidence& evidence) {
   const auto decide = [&](Outcome outcome, const std::string& reason) {
-    return CaseVerdict{evidence.case_line, outcome, reason};
+    return CaseVerdict{evidence.case_line, outcome, reason, "", evidence.attribution, evidence.warnings};
   };
   switch (evidence.status) {
     case CallStatus::kUnsupported:

@@ -16,6 +16,10 @@ constexpr Outcome worst(Outcome one, Outcome other) { return one < other ? other
 /// "accepted", "unsupported", "inconclusive", "rejected".
 const char* to_string(Outcome outcome);
 
+/// A share of a bound for reading: three digits, or up to six, so that neither 0.9996 nor 1.0004 reads as 1; what is
+/// nearer stays on its side of 1.
+std::string share_text(double bound_used);
+
 /// A number a report shows, whoever made it.
 struct Fact {
   std::string name;
@@ -31,6 +35,9 @@ struct CaseVerdict {
   std::string reason;  ///< "" when accepted
   /// Of a rejected Case, where somebody looked for it: the smallest Case on which the same check fails.
   std::string smallest_case{};
+  /// Where the residual of a rejected Case lies (attribution.h), and what else a reader should know.
+  std::string attribution{};
+  std::vector<std::string> warnings{};
 };
 
 /// The decision about one candidate over some Cases.

@@ -60,6 +60,18 @@ TEST(Verdict, OfCasesWithoutAnElementIsInconclusive) {
   EXPECT_EQ(verify(std::vector{empty, evidence()}, "").count_elements, 200);
 }
 
+TEST(Shares, NeverReadAsOneUnlessTheyAre) {
+  EXPECT_EQ(share_text(1), "1");
+  EXPECT_EQ(share_text(0.5), "0.5");
+  EXPECT_EQ(share_text(0.9994), "0.999");
+  EXPECT_EQ(share_text(0.9996), "0.9996");
+  EXPECT_EQ(share_text(1.0004), "1.0004");
+  EXPECT_EQ(share_text(1.25), "1.25");
+  EXPECT_EQ(share_text(1 + 0x1p-52), "1.00001");
+  EXPECT_EQ(share_text(1 - 0x1p-53), "0.999999");
+  EXPECT_EQ(share_text(kInfinity), "inf");
+}
+
 TEST(FailingChecks, AreAllThatRejectInTheOrderOfTheDesign) {
   Evidence one = evidence();
   std::vector<std::string> checks;
