@@ -54,7 +54,7 @@ class ASearchForTheWorst : public testing::TestWithParam<Dtype> {};
 TEST_P(ASearchForTheWorst, ComesHalfWayToTheBoundAndNeverBeyond) {
   BoundsUsed largest;
   for (std::uint64_t start = 0; start < 60; ++start) {
-    const WorstFound found = search_worst(GetParam(), start, 300);
+    const WorstFound found = search_worst(small_start(GetParam(), start), start, 300);
     EXPECT_LE(found.used.out, 1) << found.words;
     EXPECT_LE(found.used.lse, 1) << found.words;
     largest = {std::max(largest.out, found.used.out), std::max(largest.lse, found.used.lse)};

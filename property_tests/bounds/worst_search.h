@@ -19,8 +19,12 @@ struct WorstFound {
 /// What is held against simulated kernels: bound_forward, or an edited copy of it.
 using BoundForward = std::function<Bounds(const Case&, const Arithmetic&, const ForwardAnswer&)>;
 
-/// Climbs from a drawn start, `steps` times: another value of one input, another direction of some roundings, another
-/// tile; kept when the larger of both ratios does not fall. One row, one head, at most 12 keys.
-WorstFound search_worst(Dtype storage, std::uint64_t start, int steps, const BoundForward& bound = bound_forward);
+/// Climbs from `start`, `steps` times: another value of one input, another direction of some roundings, another tile;
+/// kept when the larger of both ratios does not fall. `seed` chooses the steps.
+WorstFound search_worst(const SimulatedDraw& start, std::uint64_t seed, int steps,
+                        const BoundForward& bound = bound_forward);
+
+/// A small start for it: one row, one head, at most 12 keys, a kernel whose every rounding errs in full.
+SimulatedDraw small_start(Dtype storage, std::uint64_t number);
 
 }  // namespace ringproof
