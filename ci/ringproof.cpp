@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "ci/bench_oracle.h"
 #include "ci/commit.h"
 #include "ci/gate.h"
 #include "ci/list.h"
@@ -93,6 +94,19 @@ void add_power(CLI::App& app, PowerOptions& options) {
   power->add_option("--threads", options.threads, "Threads (default: all cores)")->check(CLI::Range(1, 4096));
 }
 
+void add_bench(CLI::App& app, BenchOracleOptions& options) {
+  CLI::App* bench = app.add_subcommand("bench", "Time parts of Ringproof beside their peers, by turns within one run");
+  bench->require_subcommand(1);
+  CLI::App* oracle = bench->add_subcommand("oracle", "The reference: beside the multiply-add peak, NumPy and PyTorch");
+  oracle->add_option("--rounds", options.rounds, "Rounds; medians are shown")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  oracle->add_option("--python", options.python, "Python with NumPy (default: without NumPy and PyTorch)");
+  oracle->add_option("--json", options.json, "File to write (default: none)");
+  oracle->add_flag("--short", options.is_short, "One small workload, to see that everything runs");
+  oracle->add_option("--threads", options.threads, "Threads (default: all cores)")->check(CLI::Range(1, 4096));
+}
+
 int run_command(int argc, char** argv) {
   CLI::App app("Ringproof judges attention kernels: every output element against a derived error bound.", "ringproof");
   app.footer(kExamples);
@@ -105,6 +119,8 @@ int run_command(int argc, char** argv) {
   PowerOptions power;
   power.arguments = options.arguments;
   add_power(app, power);
+  BenchOracleOptions bench;
+  add_bench(app, bench);
   CLI::App* list = app.add_subcommand("list", "Show candidates, recipes, masks, memory words or cases");
   list->add_option("what", listed, "candidates, recipes, masks, memory or cases")->required();
   list->add_option("--tier", tier, "Which tier's cases")->capture_default_str();
@@ -114,6 +130,7 @@ int run_command(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kBadInput);
   }
   if (list->parsed()) return static_cast<int>(run_list(listed, tier));
+  if (app.got_subcommand("bench")) return static_cast<int>(run_bench_oracle(bench));
   if (app.got_subcommand("power")) {
     if (power.cases.tier.empty() && power.cases.lines.empty()) power.cases.tier = "fast";
     return static_cast<int>(run_power(power));
