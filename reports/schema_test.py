@@ -139,7 +139,10 @@ class SchemaTest(unittest.TestCase):
         last_case = len(kinds) - 1 - kinds[::-1].index("case")
         self.assertGreater(kinds.index("verdict"), last_case)
         sequence = [record["sequence"] for record in self.of_kind("case")]
-        self.assertEqual(sequence, list(range(3 * len(CASES))))
+        # Some Cases are called twice; a second call that shows nothing new is counted, not kept.
+        self.assertEqual(sequence[0], 0)
+        self.assertEqual(sequence, sorted(set(sequence)))
+        self.assertGreaterEqual(len(sequence), 3 * len(CASES))
 
     def test_fields_keep_the_order_of_the_schema(self):
         for record in self.records:

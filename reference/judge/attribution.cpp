@@ -284,9 +284,13 @@ class Attribution {
     if (text.empty())
       offer(hidden_, [&] { return "lies on keys that their rows must not see: the mask is not applied"; });
     offer(out_scaled_, [&] { return "is O itself: every row scaled by " + number(1 + out_scaled_.amplitude(), 4); });
-    offer(zero_keys_, [&] {
-      return "is that of keys of zeros that take part: " + number(zero_keys_.amplitude(), 2) + " unmasked padding";
-    });
+    // Where L varies little both say the same, up to roundings of this sum, and the plainer word is better.
+    const double left_by_zeros = matched_ - zero_keys_.explained(), left_by_factor = matched_ - out_scaled_.explained();
+    if (2 * left_by_zeros + 0x1p-20 * matched_ < left_by_factor) {
+      offer(zero_keys_, [&] {
+        return "is that of keys of zeros that take part: " + number(zero_keys_.amplitude(), 2) + " unmasked padding";
+      });
+    }
     offer(scores_scaled_,
           [&] { return "is that of scores scaled by about " + number(1 + scores_scaled_.amplitude(), 3); });
     if (!text.empty()) return text;
