@@ -51,6 +51,7 @@ ExitCode run_gate(const GateOptions& options) {
   run.end_record(verdicts, code, seconds);
   print_table(verdicts);
   run.coverage().print();
+  print_power(run.powers());
   for (const NotRun& one : run.not_run()) fmt::print("not run: {}: {}\n", one.what, one.why);
   for (const NotRun& one : run.not_asked()) fmt::print("not asked: {}: {}\n", one.what, one.why);
   for (const std::string& name : run.nothing_judged()) fmt::print("inconclusive: {}: nothing was judged\n", name);

@@ -50,7 +50,7 @@ void GateRun::judge_all() {
   if (writer_) begin_record();
   std::optional<Reference> again;
   for (const Case& c : cases_) {
-    progress_.show(cases_done_, to_string(c));
+    progress_.show(cases_done_, "reference of " + to_string(c));
     if (interrupt_->asked()) break;
     std::optional<Reference> reference;
     std::string failure;
@@ -85,12 +85,16 @@ void GateRun::judge(const Case& c, const Reference* reference, const std::string
   std::optional<DroppedMass> dropped;  // once for all candidates, if one of them is judged
   for (std::size_t index = 0; index < candidates_.size(); ++index) {
     const Candidate& candidate = candidates_[index];
+    progress_.show(cases_done_, candidate.name + " on " + to_string(c));
+    Got got;
     Evidence evidence =
-        reference ? judge_next(sessions_[index], *reference) : failed_evidence(candidate.name, c, failure);
+        reference ? judge_next(sessions_[index], *reference, got) : failed_evidence(candidate.name, c, failure);
     coverage_.count(evidence);
     examiner_.examine(candidate, c, evidence);
     note(candidate, c, evidence);
     if (evidence.status != CallStatus::kReturned) continue;
+    groups_[{candidate.name, evidence.dtype}].contract = contract_of(got.description, evidence.dtype);
+    power_.note(candidate.name, got.description, *reference, threads());
     if (!dropped) dropped = dropped_mass(*reference, threads());
     Group& group = groups_[{candidate.name, evidence.dtype}];
     group.dropped = merged(group.dropped, *dropped);
@@ -98,14 +102,13 @@ void GateRun::judge(const Case& c, const Reference* reference, const std::string
 }
 
 // One call, and where its residual lies if it is rejected.
-Evidence GateRun::judge_next(Session& session, const Reference& reference) {
-  Got got;
+Evidence GateRun::judge_next(Session& session, const Reference& reference, Got& got) {
   // Every candidate may return out and lse of every Case.
   const auto tensors = static_cast<std::int64_t>(2 * candidates_.size() * cases_.size());
   Evidence evidence = judge_one(session, reference, &got, tensors);
   if (failing_check(evidence).empty()) return evidence;
   const Problem& problem = reference.c.problem;
-  const Description description = session.candidate().describe(problem.dtype, reference.c.direction);
+  const Description& description = got.description;
   evidence.attribution = attribution_of(reference, resolve(description.arithmetic, problem.dtype), got, evidence);
   return evidence;
 }
@@ -113,7 +116,8 @@ Evidence GateRun::judge_next(Session& session, const Reference& reference) {
 // A call that shows nothing new is no Case of its own: pooled statistics would count its data twice.
 void GateRun::judge_again(const Reference& reference) {
   for (std::size_t index = 0; index < candidates_.size(); ++index) {
-    const Evidence evidence = judge_next(sessions_[index], reference);
+    Got got;
+    const Evidence evidence = judge_next(sessions_[index], reference, got);
     const Outcome outcome = verify_case(evidence).outcome;
     if (outcome == Outcome::kRejected || outcome == Outcome::kInconclusive) {
       note(candidates_[index], reference.c, evidence);
@@ -141,9 +145,6 @@ void GateRun::note(const Candidate& candidate, const Case& c, const Evidence& ev
   const bool is_trouble = verdict.outcome == Outcome::kRejected || verdict.outcome == Outcome::kInconclusive;
   if (is_trouble && ++troubles_[candidate.name] <= kTroublesShown) print_trouble(verdict, candidate.name);
   Group& group = groups_[{candidate.name, evidence.dtype}];
-  if (evidence.status == CallStatus::kReturned) {
-    group.contract = contract_of(candidate.describe(evidence.dtype, c.direction), evidence.dtype);
-  }
   group.evidence.push_back(evidence);
   group.smallest_cases.push_back(verdict.smallest_case);
 }
@@ -235,6 +236,7 @@ void GateRun::end_record(std::span<const Verdict> verdicts, ExitCode code, doubl
   if (!writer_) return;
   for (const NotRun& one : not_run_) writer_->not_run(one.what, one.why);
   for (const Verdict& verdict : verdicts) writer_->verdict(verdict);
+  for (const ClassPower& power : powers()) writer_->power(power);
   writer_->end({static_cast<int>(code), cases_done() < cases_asked(), cases_done(), seconds});
 }
 

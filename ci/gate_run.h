@@ -9,6 +9,7 @@
 
 #include "ci/gate.h"
 #include "ci/gate_coverage.h"
+#include "ci/gate_power.h"
 #include "ci/gate_table.h"
 #include "ci/interrupt.h"
 #include "ci/machine.h"
@@ -38,7 +39,10 @@ class GateRun {
   /// What --require names and is not here.
   std::vector<std::string> missing_requirements() const;
 
-  /// Writes what did not run, the verdicts and the end, where records are kept.
+  /// What the run would have seen.
+  std::vector<ClassPower> powers() const { return power_.all(); }
+
+  /// Writes what did not run, the verdicts, the power and the end, where records are kept.
   void end_record(std::span<const Verdict> verdicts, ExitCode code, double seconds);
 
   const GateCoverage& coverage() const { return coverage_; }
@@ -62,7 +66,7 @@ class GateRun {
   int threads() const { return options_.threads > 0 ? options_.threads : machine_.cores; }
   void begin_record();
   void judge(const Case& c, const Reference* reference, const std::string& failure);
-  Evidence judge_next(Session& session, const Reference& reference);
+  Evidence judge_next(Session& session, const Reference& reference, Got& got);
   void judge_again(const Reference& reference);
   void end_sessions();
   void note(const Candidate& candidate, const Case& c, const Evidence& evidence);
@@ -78,6 +82,7 @@ class GateRun {
   std::vector<Session> sessions_;  // one per candidate
   PropertyExaminer examiner_;
   GateCoverage coverage_;
+  PowerLedger power_;
   std::optional<ResultsWriter> writer_;
   std::map<std::pair<std::string, Dtype>, Group> groups_;
   std::vector<NotRun> not_run_, not_asked_;

@@ -4,6 +4,7 @@
 #include <exception>
 #include <utility>
 
+#include "reference/judge/power.h"
 #include "reference/judge/properties.h"
 #include "reference/judge/shrink.h"
 #include "reference/judge/verify.h"
@@ -14,9 +15,11 @@ Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffe
   try {
     const Dtype dtype = reference.c.problem.dtype;
     Got got = run(candidate, reference, buffers);
-    const Description description = candidate.describe(dtype, reference.c.direction);
-    const Arithmetic arithmetic = resolve(description.arithmetic, dtype);
-    Evidence evidence = compare(candidate.name, reference, arithmetic, got);
+    const Arithmetic& declared = got.description.arithmetic;
+    Evidence evidence = compare(candidate.name, reference, resolve(declared, dtype), got);
+    if (got.status == CallStatus::kReturned) {
+      evidence.hidden = hidden_by_declaration(reference, declared, got.description.has(kWritesLse));
+    }
     if (kept != nullptr) *kept = std::move(got);
     return evidence;
   } catch (const std::exception& error) {

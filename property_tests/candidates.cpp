@@ -6,6 +6,7 @@
 #include "distributed/candidates.h"
 #include "gpu/candidates.h"
 #include "property_tests/mutants/mutants.h"
+#include "reference/judge/power.h"
 #include "reference/judge/verify.h"
 #include "reference/oracle/attention_forward.h"
 #include "reference/spec/error.h"
@@ -145,8 +146,10 @@ std::string is_accepted(const Candidate& candidate, const Case& c) {
   Buffers buffers;
   const Dtype storage = c.problem.dtype;
   const Arithmetic arithmetic = resolve(candidate.describe(storage, c.direction).arithmetic, storage);
-  const CaseVerdict verdict =
-      verify_case(compare(candidate.name, reference, arithmetic, run(candidate, reference, buffers)));
+  const Got got = run(candidate, reference, buffers);
+  Evidence evidence = compare(candidate.name, reference, arithmetic, got);
+  evidence.hidden = hidden_by_declaration(reference, arithmetic, got.description.has(kWritesLse));
+  const CaseVerdict verdict = verify_case(evidence);
   return verdict.outcome == Outcome::kAccepted ? "" : std::string(to_string(verdict.outcome)) + ": " + verdict.reason;
 }
 

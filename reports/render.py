@@ -216,6 +216,16 @@ def outside_declarations(run):
     return found
 
 
+def row_of_power(power):
+    """A line of the table of power: floor faults counted, what was not seen named."""
+    sights = [fault["sight"] for fault in power["faults"]]
+    unseen = [f"{fault['name']} ({fault['why']})" for fault in power["faults"]
+              if fault["sight"] == "unseen"]
+    return {**power, "faults_seen": sights.count("seen"), "unseen": ", ".join(unseen),
+            "faults_applicable": sights.count("seen") + sights.count("unseen"),
+            "least": {effect["name"]: effect["least_rejected"] for effect in power["effects"]}}
+
+
 def case_count(run):
     """Distinct Case lines, whoever the candidate."""
     return len({case["case"] for case in run.cases})
@@ -230,6 +240,7 @@ def context_of(run):
     rows = candidate_rows(run)
     return {"run": run.run, "end": run.end, "outcome": outcome, "headline": words,
             "notes": notes(run), "rows": rows, "not_run": run.not_run,
+            "powers": [row_of_power(power) for power in run.powers],
             "outside": outside_declarations(run),
             "statistics": [row for row in rows if row["noise"]["rows"] + row["bias"]["rows"]],
             "trouble": trouble(run.cases), "warned": warned(run.cases), "groups": groups(run),

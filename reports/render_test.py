@@ -54,6 +54,18 @@ def verdict(candidate, outcome, **counts):
             "failing_checks": [], "reason": "", "time_ms": 6.0, "facts": []}
 
 
+def power(candidate):
+    faults = [{"name": name, "sight": "seen", "why": "bound of out", "bound_used": 3.0}
+              for name in ("last key dropped", "a key doubled", "mask edge moved")]
+    faults += [{"name": "kv heads rotated", "sight": "not applicable", "why": "one kv head",
+                "bound_used": 0}, {"name": "a rescale skipped", "sight": "unseen",
+                                   "why": "bound used 0.25", "bound_used": 0.25}]
+    effects = [{"name": name, "least_rejected": least} for name, least in (
+        ("scale", 0.0625), ("shrink of O", "inf"), ("lse shift", 1e-6), ("key weight", 0.5))]
+    return {"record": "power", "candidate": candidate, "dtype": "fp32", "mask": "window",
+            "keys": "17-128", "count_cases": 1, "effects": effects, "faults": faults}
+
+
 def whole_run():
     outside = [tensor("out", "inf", count_outside=3, got="nan", error="nan")]
     return [
@@ -68,7 +80,7 @@ def whole_run():
                    count_rejected=1), "facts": [{"name": "noise figure", "value": 1.02, "unit": "1",
                                                  "measured_against": "1.05"}]},
         verdict("shy", "inconclusive", count_cases=1, count_refused=1),
-        NOT_RUN, END]
+        power("good"), NOT_RUN, END]
 
 
 class Balanced(html.parser.HTMLParser):
@@ -160,6 +172,15 @@ class RenderTest(unittest.TestCase):
             self.assertIn("mask window (1)", page)
             self.assertIn("Rejected", page)
         self.assertIn("noise figure: 1.02 (1.05)", self.pages(whole_run())[0])
+
+    def test_the_power_of_a_run_stands_in_both_pages(self):
+        for page in self.pages(whole_run()):
+            self.assertIn("What these Cases would have shown", page)
+            for words in ("3 of 4", "0.0625", "∞", "1e-06", "a rescale skipped (bound used 0.25)"):
+                self.assertIn(words, page)
+            self.assertNotIn("one kv head", page)
+        for page in self.pages([r for r in whole_run() if r["record"] != "power"]):
+            self.assertNotIn("would have shown", page)
 
     def test_every_reason_stands_in_both_pages(self):
         page, text = self.pages(whole_run())

@@ -196,6 +196,29 @@ void ResultsWriter::verdict(const Verdict& verdict) {
              {"facts", facts}}));
 }
 
+void ResultsWriter::power(const ClassPower& power) {
+  Json effects = Json::array(), faults = Json::array();
+  for (std::size_t i = 0; i < kEffects.size(); ++i) {
+    effects.push_back(
+        Json{{"name", ringproof::to_string(kEffects[i])}, {"least_rejected", number(power.power.effects[i])}});
+  }
+  for (std::size_t i = 0; i < kFloorFaults.size(); ++i) {
+    const FaultSight& fault = power.power.faults[i];
+    faults.push_back(Json{{"name", ringproof::to_string(kFloorFaults[i])},
+                          {"sight", ringproof::to_string(fault.sight)},
+                          {"why", fault.why},
+                          {"bound_used", number(fault.bound_used)}});
+  }
+  line(dump({{"record", "power"},
+             {"candidate", power.candidate},
+             {"dtype", std::string(ringproof::to_string(power.dtype))},
+             {"mask", ringproof::to_string(power.mask)},
+             {"keys", length_class_name(power.length_class)},
+             {"count_cases", power.count_cases},
+             {"effects", effects},
+             {"faults", faults}}));
+}
+
 void ResultsWriter::end(const RunEnd& end) {
   line(dump({{"record", "end"},
              {"exit_code", end.exit_code},

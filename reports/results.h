@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "reference/judge/power.h"
 #include "reference/judge/verify.h"
 
 namespace ringproof {
@@ -52,6 +53,7 @@ class ResultsWriter {
   /// `sequence` counts calls of the run from 0, in the order they were made.
   void evidence(std::int64_t sequence, const Evidence& evidence, const CaseVerdict& verdict);
   void verdict(const Verdict& verdict);
+  void power(const ClassPower& power);
   void end(const RunEnd& end);
 
  private:

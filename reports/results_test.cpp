@@ -80,10 +80,35 @@ TEST_F(ResultsWriterTest, EveryRecordKindIsOneLineInTheOrderWritten) {
   writer.not_run("kernel:cuda", "no CUDA device");
   writer.evidence(0, some_evidence(), rejected("wrong"));
   writer.verdict({"kernel", Outcome::kRejected, "bf16", "reference contract"});
+  writer.power(ClassPower{"kernel", Dtype::kBf16});
   writer.end({1, false, 1, 0.5});
   std::vector<std::string> kinds;
   for (const json& record : records()) kinds.push_back(record.at("record"));
-  EXPECT_EQ(kinds, (std::vector<std::string>{"run", "not_run", "case", "verdict", "end"}));
+  EXPECT_EQ(kinds, (std::vector<std::string>{"run", "not_run", "case", "verdict", "power", "end"}));
+}
+
+TEST_F(ResultsWriterTest, PowerNamesEveryEffectAndEveryFault) {
+  ClassPower power{"kernel", Dtype::kBf16, MaskKind::kWindow, 2, 7};
+  power.power.effects = {0.25, kInfinity, 1e-6, 1};
+  power.power.faults[1] = {Sight::kSeen, "bound of lse", 12};
+  power.power.faults[3] = {Sight::kUnseen, "bound used 0.5", 0.5};
+  ResultsWriter writer(folder_.string());
+  writer.power(power);
+  const json record = records().front();
+  EXPECT_EQ(record.at("keys"), "129-1,024");
+  EXPECT_EQ(record.at("count_cases"), 7);
+  EXPECT_EQ(record.at("mask"), "window");
+  const json& effects = record.at("effects");
+  EXPECT_EQ(effects.at(0), (json{{"name", "scale"}, {"least_rejected", 0.25}}));
+  EXPECT_EQ(effects.at(1), (json{{"name", "shrink of O"}, {"least_rejected", "inf"}}));
+  EXPECT_EQ(effects.at(2), (json{{"name", "lse shift"}, {"least_rejected", 1e-6}}));
+  EXPECT_EQ(effects.at(3), (json{{"name", "key weight"}, {"least_rejected", 1}}));
+  const json& faults = record.at("faults");
+  EXPECT_EQ(faults.at(1),
+            (json{{"name", "a key doubled"}, {"sight", "seen"}, {"why", "bound of lse"}, {"bound_used", 12}}));
+  EXPECT_EQ(faults.at(3),
+            (json{{"name", "kv heads rotated"}, {"sight", "unseen"}, {"why", "bound used 0.5"}, {"bound_used", 0.5}}));
+  EXPECT_EQ(faults.at(4).at("sight"), "not applicable");
 }
 
 TEST_F(ResultsWriterTest, EveryLineIsOnDiskBeforeTheNextOneIsWritten) {

@@ -92,7 +92,7 @@ class SchemaTest(unittest.TestCase):
 
     def test_the_run_holds_every_kind_of_record_and_every_way_a_case_ends_here(self):
         kinds = {record["record"] for record in self.records}
-        self.assertEqual(kinds, {"run", "not_run", "case", "verdict", "end"})
+        self.assertEqual(kinds, {"run", "not_run", "case", "verdict", "power", "end"})
         outcomes = {record["outcome"] for record in self.of_kind("case")}
         self.assertEqual(outcomes, {"accepted", "unsupported", "rejected"})
         names = {t["name"] for record in self.of_kind("case") for t in record["tensors"]}

@@ -1,4 +1,5 @@
-// Double throughout, two passes, and one rounding to storage at the end: declared as double arithmetic.
+// Double throughout, two passes, and one rounding to storage at the end: declared as double arithmetic, and once more
+// as if its exponential were off by a twentieth.
 
 #include "property_tests/correct/kernel.h"
 
@@ -30,10 +31,20 @@ Arithmetic arithmetic(Dtype) {
   return declared;
 }
 
+Arithmetic coarse_arithmetic(Dtype storage) {
+  Arithmetic declared = arithmetic(storage);
+  declared.exp_error_relative = 0.05;
+  return declared;
+}
+
 }  // namespace
 
 Candidate double_rounded_once() {
   return row_candidate("double_rounded_once", {.arithmetic = arithmetic, .in_double = true}, InDouble{});
+}
+
+Candidate exp_declared_coarse() {
+  return row_candidate("exp_declared_coarse", {.arithmetic = coarse_arithmetic, .in_double = true}, InDouble{});
 }
 
 }  // namespace ringproof::correct

@@ -185,7 +185,7 @@ RowAnswer AlteredRows::recomputed(std::int64_t at, std::span<const std::int64_t>
                                   std::int64_t kv_head) const {
   const Problem& p = problem();
   RowAnswer row{std::vector<double>(static_cast<std::size_t>(p.head_dim_v)), -kInfinity};
-  const double sink = p.has_sink && p.sink != nullptr ? p.sink[place(at).head] : -kInfinity;
+  const double sink = p.has_sink ? part_.inputs.sink[static_cast<std::size_t>(place(at).head)] : -kInfinity;
   double maximum = sink;
   for (const double score : scores) maximum = std::max(maximum, score);
   if (maximum == -kInfinity) return row;

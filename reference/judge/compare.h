@@ -43,6 +43,7 @@ struct Evidence {
   std::vector<std::string> property_faults{};     ///< check 7: one sentence for each property that does not hold
   std::int64_t count_properties = 0;              ///< properties that were asked of this Case and held
   std::vector<std::string> properties_unasked{};  ///< one sentence for each whose calls did not return
+  std::vector<std::string> hidden{};              ///< what its declaration hides (power.h): it cannot be accepted by it
   std::vector<std::string> warnings{};            ///< what a reader should know; never changes an outcome
   RowsJudged rows{};                              ///< how many of the Case's rows all this speaks of
   /// Check 3: out and lse again, against the probabilistic bound; rejects only where `is_independent`.

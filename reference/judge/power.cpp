@@ -53,10 +53,16 @@ struct Judgement {
 
 }  // namespace
 
+std::int64_t most_visible_keys(const Reference& reference) {
+  std::int64_t most = 0;
+  for (const RowScalars& row : reference.want.statistics.rows) most = std::max(most, row.visible_count);
+  return most;
+}
+
 struct PowerMeter::Alterations {
   explicit Alterations(const Reference& reference) : rows(reference, kRowsMax, kWorkMax) {
     key = middle_key(rows.visibility(), rows.problem().seqlen_kv);
-    for (const RowScalars& row : reference.want.statistics.rows) keys_max = std::max(keys_max, row.visible_count);
+    keys_max = most_visible_keys(reference);
   }
 
   // Rows of the Case's class. A short row among long ones is sharp whatever is declared, and says nothing of them.
@@ -268,6 +274,28 @@ std::vector<PowerLoss> PowerMeter::lost(const Power& power, const Arithmetic& de
     losses.push_back({to_string(kEffects[i]), false, power.effects[i], whole.effects[i], guilty(is_kept)});
   }
   return losses;
+}
+
+bool is_measurable(const Problem& problem) {
+  constexpr std::int64_t kElementsMax = std::int64_t{1} << 25;
+  return element_count(problem.shape_k()) + element_count(problem.shape_v()) + element_count(problem.shape_out()) <=
+         kElementsMax;
+}
+
+std::vector<std::string> hidden_by_declaration(const Reference& reference, const Arithmetic& declared, bool has_lse) {
+  const Problem& problem = reference.c.problem;
+  const std::vector<MendedField> beyond =
+      fields_beyond_yardstick(declared, problem.dtype, most_visible_keys(reference));
+  if (beyond.empty()) return {};
+  if (!is_measurable(problem)) {
+    return {"this Case is too large to measure what its declared " + beyond.front().name + " hides"};
+  }
+  const PowerMeter meter(reference, 1);
+  std::vector<std::string> hidden;
+  for (const PowerLoss& loss : meter.lost(meter.measure(declared, has_lse), declared, has_lse)) {
+    hidden.push_back(to_string(loss));
+  }
+  return hidden;
 }
 
 std::string to_string(const PowerLoss& loss) {

@@ -67,6 +67,26 @@ int length_class(std::int64_t keys_max);
 /// "1-16", "17-128", "129-1,024", "1,025-8,192", "8,193-".
 const char* length_class_name(int length_class);
 
+/// True where a Case is small enough to be measured: its rows are altered in copies of its tensors.
+bool is_measurable(const Problem& problem);
+
+/// What a declaration hides on this Case, in words (PowerMeter::lost); nothing for one within its yardstick. Where the
+/// Case is too large to measure, a declaration beyond its yardstick hides what nobody knows, and that is said.
+std::vector<std::string> hidden_by_declaration(const Reference& reference, const Arithmetic& declared, bool has_lse);
+
+/// The power of one candidate in one length class: of `count_cases` Cases that stand for it.
+struct ClassPower {
+  std::string candidate;
+  Dtype dtype = Dtype::kDefault;
+  MaskKind mask = MaskKind::kFull;
+  int length_class = 0;
+  std::int64_t count_cases = 0;
+  Power power;
+};
+
+/// The most keys a row of the Case sees: it says the Case's length class.
+std::int64_t most_visible_keys(const Reference& reference);
+
 /// Measures what the judge would have seen on one Case. No candidate is called: the exact answer of some of its rows,
 /// altered and rounded, stands in for a candidate's.
 class PowerMeter {

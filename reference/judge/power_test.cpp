@@ -145,10 +145,28 @@ TEST(Power, IsLostToDeclarationsThatBlind) {
   }
 }
 
+// Only where a softcap asks for it does the error of tanh hide anything.
+TEST(Power, IsLostToACoarseTanhUnderASoftcap) {
+  const std::string capped =
+      "b1.hq2.hkv2.sq24.skv100.dqk32.dv16/causal_bottom_right/scale0.17,softcap2,sink/gauss:5/bhsd/single";
+  for (const char* dtype : {"fp32", "bf16"}) {
+    const Declaration coarse{"tanh 0.05", dtype, [](Arithmetic& a) { a.tanh_error_relative = 0.05; }};
+    const std::vector<PowerLoss> lost = losses(coarse, capped);
+    EXPECT_FALSE(lost.empty()) << dtype;
+    for (const PowerLoss& loss : lost) EXPECT_EQ(loss.field, "tanh 0.05");
+    EXPECT_TRUE(losses(coarse, kGauss).empty()) << dtype;
+    EXPECT_TRUE(losses({"", dtype, [](Arithmetic& a) { a.tanh_error_relative = 0x1p-11; }}, capped).empty()) << dtype;
+    const Reference reference = reference_of("fwd/" + std::string(dtype) + "/" + capped);
+    const Power power = PowerMeter(reference, 1).measure({}, true);
+    for (const double least : power.effects) EXPECT_TRUE(std::isfinite(least)) << dtype;
+    for (const FaultSight& fault : power.faults) EXPECT_EQ(fault.sight, Sight::kSeen) << dtype;
+  }
+}
+
 TEST(Power, IsKeptByHonestDeclarations) {
   const Declaration honest[]{
       {"nothing", "bf16", [](Arithmetic&) {}},
-      {"TF32 operands", "fp32", [](Arithmetic& a) { a.operand_dtype = Dtype::kTf32; }},
+      {"TF32 operands", "fp32", [](Arithmetic& a) { a.operand_dtype = a.p_dtype = Dtype::kTf32; }},
       {"l sums the cast P", "bf16", [](Arithmetic& a) { a.l_sums_cast_p = true; }},
       {"lerp merges", "fp32", [](Arithmetic& a) { a.merge_is_lerp = true, a.merges = 3; }},
       {"a cubic exponential", "bf16", [](Arithmetic& a) { a.exp_error_relative = 8.8e-5; }},
@@ -160,6 +178,27 @@ TEST(Power, IsKeptByHonestDeclarations) {
       for (const PowerLoss& loss : losses(declaration, rest)) {
         ADD_FAILURE() << declaration.what << ": " << to_string(loss);
       }
+    }
+  }
+}
+
+// A kernel of zeros buys no acceptance with a coarse exponential.
+TEST(Power, AKernelOfZerosIsNeverAcceptedForItsDeclaration) {
+  for (const char* dtype : {"fp32", "bf16"}) {
+    for (const std::string& rest : {kGauss, kWalsh}) {
+      const Reference reference = reference_of("fwd/" + std::string(dtype) + "/" + rest);
+      const Problem& p = reference.c.problem;
+      const Arithmetic declared = declared_by([](Arithmetic& a) { a.exp_error_relative = 0.05; });
+      Got zeros = altered(reference, 0, 0);
+      zeros.has_lse = false;
+      Evidence evidence = compare("zeros", reference, resolve(declared, p.dtype), zeros);
+      evidence.hidden = hidden_by_declaration(reference, declared, false);
+      EXPECT_FALSE(evidence.hidden.empty()) << dtype << " " << rest;
+      EXPECT_NE(verify_case(evidence).outcome, Outcome::kAccepted);
+      evidence = compare("exact", reference, resolve(declared, p.dtype), altered(reference, 1, 0));
+      evidence.hidden = hidden_by_declaration(reference, declared, true);
+      EXPECT_EQ(verify_case(evidence).outcome, Outcome::kInconclusive);
+      EXPECT_NE(verify_case(evidence).reason.find("exp 0.05"), std::string::npos);
     }
   }
 }

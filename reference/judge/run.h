@@ -26,6 +26,7 @@ struct Got {
   std::vector<std::string> structure_faults;  ///< one sentence each: elements unwritten, writes outside, inputs changed
   double time_ms;                             ///< of the call alone
   bool lse_leaves_sink_out = false;           ///< its lse is that of the keys alone, as declared
+  Description description{};                  ///< as the candidate gave it for this call
   bool empty_rows_defined = true;             ///< it claims O = 0, lse = -inf there; else they are counted, not judged
   std::vector<bool> rows_spoiled{};  ///< [batch, heads_q, seqlen_q]: see a NaN placed by nan2; empty: none does
   std::vector<std::string> shown{};  ///< properties it does not claim: they never change an outcome

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "reference/judge/power.h"
 #include "reference/spec/visibility.h"
 
 namespace ringproof {
@@ -70,9 +71,10 @@ Tensor batch_element(const Tensor& whole, std::int64_t b) {
 Evidence Session::judge(const Reference& reference, Got* kept, std::int64_t tensors_in_run) {
   const Dtype dtype = reference.c.problem.dtype;
   Got got = run(candidate_, reference, buffers_, asks_lse(calls_, reference.c));
-  const Description description = candidate_.describe(dtype, reference.c.direction);
+  const Description description = got.description;
   Evidence evidence = compare(candidate_.name, reference, resolve(description.arithmetic, dtype), got, tensors_in_run);
   if (got.status == CallStatus::kReturned) {
+    evidence.hidden = hidden_by_declaration(reference, description.arithmetic, description.has(kWritesLse));
     evidence.lse_withheld = !got.has_lse && description.has(kWritesLse);
     hold_to_alone(reference, description, got, evidence);
     hold_to_earlier(reference, description, got, evidence);

@@ -183,6 +183,7 @@ CaseVerdict verify_case(const Evidence& evidence) {
   if (!evidence.properties_unasked.empty()) {
     return decide(Outcome::kInconclusive, joined(evidence.properties_unasked, "; "));
   }
+  if (!evidence.hidden.empty()) return decide(Outcome::kInconclusive, joined(evidence.hidden, "; "));
   for (const TensorEvidence& tensor : evidence.tensors) {
     if (!enough_judged(tensor)) {
       return decide(Outcome::kInconclusive, std::to_string(tensor.count_not_judged) + " of " +

@@ -1,6 +1,6 @@
 // The yardstick of candidates.md. Two things that only hardware decides, and no kernel can declare looser than the
-// hardware is, belong to it: matrix units read fp32 as TF32, and truncate their sums to the bits of numerics.md's
-// table, 23 at least for 16-bit and 13 for 8-bit operands. Their own power is measured and stated all the same.
+// hardware is, belong to it: matrix units read fp32, P included, as TF32, and truncate their sums to the bits of
+// numerics.md's table, 23 at least for 16-bit and 13 for 8-bit operands. Their own power is measured and stated.
 //
 // Merges: one may cost 64 u = 2^-18 (R1), so that 32 of them cost as much as the exponential may, at any length.
 
@@ -18,7 +18,8 @@ constexpr std::int64_t kKeysPerMerge = 64, kMergesFree = 32;
 
 int fraction_bits_least(Dtype storage) { return size_bytes(storage) == 1 ? 13 : 23; }
 
-Dtype operands_narrowest(Dtype storage) { return storage == Dtype::kF32 ? Dtype::kTf32 : storage; }
+// What a matrix unit reads where it is handed `format`.
+Dtype read_as(Dtype format) { return format == Dtype::kF32 ? Dtype::kTf32 : format; }
 
 }  // namespace
 
@@ -34,9 +35,9 @@ std::vector<MendedField> fields_beyond_yardstick(const Arithmetic& declared, Dty
       mend(name + std::string(to_string(got.*field)), [&](Arithmetic& a) { a.*field = least; });
     }
   };
-  format(&Arithmetic::operand_dtype, operands_narrowest(storage), "operands ");
+  format(&Arithmetic::operand_dtype, read_as(storage), "operands ");
   format(&Arithmetic::score_dtype, storage, "scores ");
-  format(&Arithmetic::p_dtype, wide.p_dtype, "P ");
+  format(&Arithmetic::p_dtype, read_as(wide.p_dtype), "P ");
   format(&Arithmetic::accumulator_dtype, wide.accumulator_dtype, "accumulators ");
   format(&Arithmetic::partial_dtype, storage, "partials ");
   if (kExpErrorMax < got.exp_error_relative) {

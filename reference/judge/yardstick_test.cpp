@@ -39,7 +39,7 @@ TEST(Yardstick, LeavesWhatSoundKernelsDeclare) {
       EXPECT_EQ(yardstick(declared_by(edit), storage, 640), resolve(declared_by(edit), storage));
     }
   }
-  EXPECT_TRUE(beyond(Dtype::kF32, [](Arithmetic& a) { a.operand_dtype = Dtype::kTf32; }).empty());
+  EXPECT_TRUE(beyond(Dtype::kF32, [](Arithmetic& a) { a.operand_dtype = a.p_dtype = Dtype::kTf32; }).empty());
   EXPECT_TRUE(
       beyond(Dtype::kF8E4m3, [](Arithmetic& a) { a.mma_block = 32, a.accumulator_fraction_bits = 13; }).empty());
   EXPECT_TRUE(beyond(Dtype::kBf16, [](Arithmetic& a) { a.score_dtype = a.partial_dtype = Dtype::kBf16; }).empty());
