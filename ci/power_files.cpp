@@ -137,7 +137,8 @@ std::string markdown_of(const PowerInfo& info, const PowerMatrix& matrix) {
       "# Power\n\n`ringproof {}`, commit {}: {} mutants and {} correct kernels on {} Cases in {:.0f} s on {} threads "
       "of "
       "{}.\n\nA number says on how many Cases a check rejects the mutant; a rule (in italics) counts where it refuses "
-      "the mutant and takes its specimen. Mutants already rejected are not asked the biggest Cases.\n\n",
+      "the mutant and takes its specimen. Mutants already rejected are not asked the biggest Cases; "
+      "properties are asked on short Cases, of a mutant as long as nothing else has rejected it.\n\n",
       fmt::join(info.arguments, " "), built_commit(), mutants.size(), correct.size(), matrix.cases_done, matrix.seconds,
       info.threads, info.cpu);
   text += "| judge | mutants caught | correct kernels refused | faulty runs refused | correct runs refused |\n";

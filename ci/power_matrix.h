@@ -11,7 +11,7 @@
 
 namespace ringproof {
 
-/// On how many Cases a check rejected a candidate, and the first of them.
+/// On how many Cases a check rejected a candidate, and the first of them. Of a pooled check: in how many dtypes.
 struct CheckCount {
   std::int64_t cases = 0;
   std::string first_case;

@@ -6,12 +6,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <optional>
 #include <set>
 
 #include "ci/judge_one.h"
 #include "property_tests/correct/unusual.h"
 #include "reference/judge/eager_baseline.h"
+#include "reference/judge/properties.h"
 #include "reference/oracle/parallel.h"
 #include "reference/spec/error.h"
 
@@ -20,20 +22,25 @@ namespace {
 
 using Kind = PowerRow::Kind;
 
+// One Case in six is called again after the next one, as in a gate.
+constexpr std::int64_t kCasesPerRepeat = 6;
+
 struct Subject {
   PowerRow row;
   Candidate candidate;
   std::size_t specimen;  ///< of a mutant: its place among the subjects; else its own
   Session session{candidate};
+  PropertyExaminer examiner{};
   std::map<Dtype, std::vector<Evidence>> evidence{};
+  std::map<Dtype, Verdict> verdicts{};
 };
 
 // What one subject showed on one Case.
 struct Shown {
   Evidence evidence;
   CaseVerdict verdict;
-  std::vector<bool> taken_by;  ///< by rule; empty where nothing came back
-  std::vector<std::byte> bits;
+  std::vector<bool> taken_by;                 ///< by rule; empty where nothing came back
+  std::vector<std::byte> out_bits, lse_bits;  ///< no bits of lse where the call was not asked for it
 
   bool returned() const { return evidence.status == CallStatus::kReturned; }
 };
@@ -42,6 +49,8 @@ std::int64_t work_of(const Case& c) {
   const Problem& p = c.problem;
   return p.batch * p.heads_q * p.seqlen_q * p.seqlen_kv * (p.head_dim_qk + p.head_dim_v);
 }
+
+bool was_rejected(const Subject& subject) { return subject.row.kind == Kind::kMutant && !subject.row.checks.empty(); }
 
 std::vector<double> values_of(const Tensor& tensor) {
   std::vector<double> values;
@@ -52,27 +61,52 @@ std::vector<double> values_of(const Tensor& tensor) {
   return values;
 }
 
+// What the rules of one Case are given beside an answer: elements that are rightly NaN or infinite stand as 0.
+struct RuleNumbers {
+  std::vector<double> want, baseline;
+
+  explicit RuleNumbers(const Reference& reference)
+      : want(reference.want.out.value), baseline(eager_baseline(reference.c.problem, reference.inputs)) {
+    for (std::size_t at = 0; at < want.size(); ++at) {
+      if (!std::isfinite(want[at])) want[at] = baseline[at] = 0;
+    }
+  }
+};
+
 Shown judged(Subject& subject, const Reference& reference, const std::vector<PublishedRule>& rules,
-             const std::vector<double>& baseline) {
+             const RuleNumbers& on_rules) {
   Got got;
-  Shown shown{judge_one(subject.session, reference, &got), {}, {}, {}};
+  Shown shown{judge_one(subject.session, reference, &got), {}, {}, {}, {}};
+  const bool is_open =
+      subject.row.kind != Kind::kMutant || (!was_rejected(subject) && failing_checks(shown.evidence).empty());
+  if (is_open && work_of(reference.c) <= kShortWork) {
+    subject.examiner.examine(subject.candidate, reference.c, shown.evidence);
+  }
   shown.verdict = verify_case(shown.evidence);
   if (!shown.returned()) return shown;
+  const std::vector<double>& exact = reference.want.out.value;
   std::vector<double> values = values_of(got.out);
-  const std::vector<double>& want = reference.want.out.value;
   // Rows that see nothing are not judged where their answer is not claimed, nor those that nan2 has spoiled: the rules
-  // are spared them, too.
+  // are spared them, too. So are elements that are rightly NaN or infinite.
   for (std::size_t at = 0; at < values.size(); ++at) {
     const std::size_t row = at / static_cast<std::size_t>(reference.c.problem.head_dim_v);
     const bool is_undefined = !got.empty_rows_defined && reference.want.statistics.rows[row].visible_count == 0;
     const bool is_spoiled = !got.rows_spoiled.empty() && got.rows_spoiled[row];
-    if (is_undefined || is_spoiled) values[at] = want[at];
+    const bool is_right = values[at] == exact[at] || (std::isnan(values[at]) && std::isnan(exact[at]));
+    const bool is_spared = is_undefined || is_spoiled || (is_right && !std::isfinite(exact[at]));
+    if (is_spared) values[at] = on_rules.want[at];
   }
-  const RuleInput input{reference.c.problem.dtype, want, values, baseline};
+  const RuleInput input{reference.c.problem.dtype, on_rules.want, values, on_rules.baseline};
   for (const PublishedRule& rule : rules) shown.taken_by.push_back(rule.accepts(input));
-  shown.bits = got.out.bytes();
-  shown.bits.insert(shown.bits.end(), got.lse.bytes().begin(), got.lse.bytes().end());
+  shown.out_bits = got.out.bytes();
+  if (got.has_lse) shown.lse_bits = got.lse.bytes();
   return shown;
+}
+
+bool differ(const Shown& one, const Shown& other) {
+  const bool both_have_lse = !one.lse_bits.empty() && !other.lse_bits.empty();
+  return one.returned() && other.returned() &&
+         (one.out_bits != other.out_bits || (both_have_lse && one.lse_bits != other.lse_bits));
 }
 
 // The checks that speak against it; a failed call is one of them where that is what a mutant ends in.
@@ -101,15 +135,8 @@ class Measurement {
     matrix_.rules = published_rules();
   }
 
-  void judge(const Case& c) {
-    const Reference reference = prepare(c, threads_);
-    const std::vector<double> baseline = eager_baseline(c.problem, reference.inputs);
-    std::vector<std::optional<Shown>> shown(subjects_.size());
-    parallel_for(static_cast<std::int64_t>(subjects_.size()), threads_, [&](std::int64_t at) {
-      Subject& subject = subjects_[static_cast<std::size_t>(at)];
-      if (is_left_out(subject, c)) return;
-      shown[static_cast<std::size_t>(at)] = judged(subject, reference, matrix_.rules, baseline);
-    });
+  void judge(const Reference& reference) {
+    const std::vector<std::optional<Shown>> shown = all_judged(reference);
     for (std::size_t at = 0; at < subjects_.size(); ++at) {
       if (!shown[at]) {
         ++subjects_[at].row.cases_left_out;
@@ -119,10 +146,30 @@ class Measurement {
     }
   }
 
+  // The same Case once more: what is called twice shows state. Nothing else of it counts a second time.
+  void judge_again(const Reference& reference) {
+    const std::vector<std::optional<Shown>> shown = all_judged(reference);
+    for (std::size_t at = 0; at < subjects_.size(); ++at) {
+      if (!shown[at]) continue;
+      const std::vector<std::string> checks = failing_checks(shown[at]->evidence);
+      const bool shows_state = std::find(checks.begin(), checks.end(), "determinism") != checks.end();
+      const bool specimen_stands = shown[subjects_[at].specimen]->verdict.outcome == Outcome::kAccepted;
+      if (!shows_state || (subjects_[at].row.kind == Kind::kMutant && !specimen_stands)) continue;
+      PowerRow& row = subjects_[at].row;
+      if (row.checks["determinism"].cases++ == 0) {
+        row.checks["determinism"].first_case = shown[at]->verdict.case_line;
+      }
+      if (row.first_case.empty()) row.first_case = shown[at]->verdict.case_line;
+      if (row.reason.empty()) row.reason = shown[at]->verdict.reason;
+      subjects_[at].evidence[shown[at]->evidence.dtype].push_back(shown[at]->evidence);
+    }
+  }
+
   PowerMatrix finished() {
     std::set<std::string> checks;
+    for (Subject& subject : subjects_) decide(subject);
     for (Subject& subject : subjects_) {
-      decide(subject);
+      note_pooled(subject);
       for (const auto& [check, count] : subject.row.checks) checks.insert(check);
       matrix_.rows.push_back(subject.row);
     }
@@ -131,6 +178,17 @@ class Measurement {
   }
 
  private:
+  std::vector<std::optional<Shown>> all_judged(const Reference& reference) {
+    const RuleNumbers on_rules(reference);
+    std::vector<std::optional<Shown>> shown(subjects_.size());
+    parallel_for(static_cast<std::int64_t>(subjects_.size()), threads_, [&](std::int64_t at) {
+      Subject& subject = subjects_[static_cast<std::size_t>(at)];
+      if (is_left_out(subject, reference.c)) return;
+      shown[static_cast<std::size_t>(at)] = judged(subject, reference, matrix_.rules, on_rules);
+    });
+    return shown;
+  }
+
   Subject& add(const Candidate& candidate, Kind kind, Outcome want) {
     Subject subject{{candidate.name, kind, "", "", "", want}, candidate, subjects_.size()};
     return subjects_.emplace_back(std::move(subject));
@@ -146,8 +204,7 @@ class Measurement {
   static bool is_left_out(const Subject& subject, const Case& c) {
     const bool covered =
         unsupported_reason(subject.candidate.describe(c.problem.dtype, c.direction), c.problem).empty();
-    const bool was_rejected = !subject.row.checks.empty();
-    return covered && subject.row.kind == Kind::kMutant && was_rejected && kBigWork < work_of(c);
+    return covered && was_rejected(subject) && kBigWork < work_of(c);
   }
 
   void note(Subject& subject, const Shown& shown, const Shown& of_specimen) {
@@ -173,7 +230,7 @@ class Measurement {
     for (const TensorEvidence& tensor : shown.evidence.tensors) {
       row.bound_used = std::max(row.bound_used, tensor.bound_used);
     }
-    const bool differs = is_mutant && of_specimen.returned() && shown.returned() && shown.bits != of_specimen.bits;
+    const bool differs = is_mutant && differ(shown, of_specimen);
     row.cases_differing += differs;
     note_rules(row, shown, of_specimen, differs);
     subject.evidence[shown.evidence.dtype].push_back(shown.evidence);
@@ -196,12 +253,26 @@ class Measurement {
 
   // Over all Cases of each dtype, as a gate does.
   static void decide(Subject& subject) {
-    PowerRow& row = subject.row;
-    if (subject.evidence.empty()) return;
-    row.outcome = Outcome::kAccepted;
+    if (!subject.evidence.empty()) subject.row.outcome = Outcome::kAccepted;
     for (const auto& [dtype, evidence] : subject.evidence) {
       const Description description = subject.candidate.describe(dtype, Direction::kForward);
-      row.outcome = worst(row.outcome, verify(evidence, contract_of(description, dtype)).outcome);
+      const Verdict verdict = verify(evidence, contract_of(description, dtype));
+      subject.row.outcome = worst(subject.row.outcome, verdict.outcome);
+      subject.verdicts.emplace(dtype, verdict);
+    }
+  }
+
+  // What only the rows of all Cases together show; counted once per dtype.
+  void note_pooled(Subject& subject) const {
+    for (const auto& [dtype, verdict] : subject.verdicts) {
+      const auto of_specimen = subjects_[subject.specimen].verdicts.find(dtype);
+      const bool specimen_stands =
+          of_specimen != subjects_[subject.specimen].verdicts.end() && of_specimen->second.failing_checks.empty();
+      if (subject.row.kind == Kind::kMutant && !specimen_stands) continue;
+      for (const std::string& check : verdict.failing_checks) {
+        ++subject.row.checks[check].cases;
+        if (subject.row.reason.empty()) subject.row.reason = verdict.reason;
+      }
     }
   }
 
@@ -242,11 +313,16 @@ PowerMatrix measure_power(const PowerSubjects& subjects, const std::vector<Case>
   std::stable_partition(ordered.begin(), ordered.end(), [](const Case& c) { return work_of(c) <= kBigWork; });
   Measurement measurement(subjects, threads);
   std::int64_t done = 0;
+  std::optional<Reference> again;
   for (const Case& c : ordered) {
     if (!may_go_on(done, to_string(c))) break;
-    measurement.judge(c);
-    ++done;
+    Reference reference = prepare(c, threads);
+    measurement.judge(reference);
+    if (again) measurement.judge_again(*again);
+    again.reset();
+    if (done++ % kCasesPerRepeat == 0 && work_of(c) <= kBigWork) again = std::move(reference);
   }
+  if (again) measurement.judge_again(*again);
   PowerMatrix matrix = measurement.finished();
   matrix.cases_asked = static_cast<std::int64_t>(cases.size());
   matrix.cases_done = done;

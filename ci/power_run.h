@@ -17,12 +17,14 @@ struct PowerSubjects {
 PowerSubjects choose_subjects(const std::vector<std::string>& mutants);
 
 /// Runs them all in this process, Cases outermost, with each candidate's memory kept between its calls. A mutant that
-/// was rejected before is not asked the big Cases, which stand last (beyond kBigWork); correct kernels are asked all.
+/// was rejected before is not asked the big Cases (beyond kBigWork), which stand last; correct kernels are asked all.
+/// One Case in six is called a second time, after the next one.
+/// Properties are asked on short Cases (up to kShortWork), of a mutant as long as nothing else has rejected it.
 /// `may_go_on` is asked before each Case, with the count of those done and the Case's line.
 PowerMatrix measure_power(const PowerSubjects& subjects, const std::vector<Case>& cases, int threads,
                           const std::function<bool(std::int64_t, const std::string&)>& may_go_on);
 
-/// Multiply-adds of the two products beyond which a Case counts as big.
-inline constexpr std::int64_t kBigWork = std::int64_t{1} << 26;
+/// Multiply-adds of the two products beyond which a Case counts as big, and up to which as short.
+inline constexpr std::int64_t kBigWork = std::int64_t{1} << 23, kShortWork = std::int64_t{1} << 20;
 
 }  // namespace ringproof

@@ -28,7 +28,9 @@ Transposed copied(const TensorView& from) {
 }  // namespace
 
 Candidate transposed_layout() {
-  const Declared declared{.dtypes = bit_of(Dtype::kF32) | bit_of(Dtype::kF16) | bit_of(Dtype::kBf16)};
+  // What it computes with multiplies hidden values by zero.
+  const Declared declared{.dtypes = bit_of(Dtype::kF32) | bit_of(Dtype::kF16) | bit_of(Dtype::kBf16),
+                          .not_claimed = kNanSafeUnseen | kNanSafeHidden};
   Candidate candidate;
   candidate.name = "transposed_layout";
   candidate.describe = [declared](Dtype asked, Direction) { return description_of(declared, asked); };

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -119,6 +120,12 @@ T read_as(const void* address) {
   return value;
 }
 
+// 2^exponent, a normal double.
+double power_of_two(int exponent) { return std::bit_cast<double>(static_cast<std::uint64_t>(1023 + exponent) << 52); }
+
+// As std::ilogb for normal doubles; below every format's least exponent for subnormal ones.
+int exponent_of(double value) { return static_cast<int>(std::bit_cast<std::uint64_t>(value) >> 52 & 0x7ff) - 1023; }
+
 }  // namespace
 
 FormatFacts format_facts(Dtype dtype) {
@@ -158,14 +165,15 @@ std::size_t size_bytes(Dtype dtype) {
 }
 
 double round_to(Dtype dtype, double value) {
+  if (dtype == Dtype::kF32) return static_cast<float>(value);
   if (dtype == Dtype::kF64 || value == 0 || !std::isfinite(value)) {
     const bool nan_only = dtype == Dtype::kF8E4m3 && std::isinf(value);
     return nan_only ? std::copysign(std::numeric_limits<double>::quiet_NaN(), value) : value;
   }
   const FormatFacts facts = format_facts(dtype);
-  const int exponent = std::max(std::ilogb(value), facts.exponent_min);
+  const int exponent = std::max(exponent_of(value), facts.exponent_min);
   const int shift = facts.precision - 1 - exponent;
-  const double rounded = std::ldexp(std::nearbyint(std::ldexp(value, shift)), -shift);
+  const double rounded = std::nearbyint(value * power_of_two(shift)) * power_of_two(-shift);
   if (std::fabs(rounded) <= facts.finite_max) return rounded;
   const double beyond =
       dtype == Dtype::kF8E4m3 ? std::numeric_limits<double>::quiet_NaN() : std::numeric_limits<double>::infinity();
