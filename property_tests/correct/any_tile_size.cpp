@@ -1,4 +1,5 @@
-// Tiles of 1, 3, 17, 64 or 4,096 keys, another size in every row.
+// Tiles of 1, 3, 17, 64 or 4,096 keys, another size from row to row: which one follows from the row's place among
+// all rows, and so from its batch.
 
 #include "property_tests/correct/kernel.h"
 
@@ -18,6 +19,6 @@ struct AnyTile {
 
 }  // namespace
 
-Candidate any_tile_size() { return row_candidate("any_tile_size", {}, AnyTile{}); }
+Candidate any_tile_size() { return row_candidate("any_tile_size", {.not_claimed = kBatchInvariant}, AnyTile{}); }
 
 }  // namespace ringproof::correct
