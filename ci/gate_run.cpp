@@ -7,16 +7,13 @@
 #include "ci/candidates.h"
 #include "ci/commit.h"
 #include "ci/judge_one.h"
+#include "ci/repeat.h"
 #include "reference/judge/attribution.h"
 
 namespace ringproof {
 namespace {
 
 constexpr double kShrinkSecondsMax = 10;  // per candidate and run: a broken kernel must not cost minutes
-
-// One Case in six is called again after the next one: state shows in what is called twice (check 6).
-constexpr std::int64_t kCasesPerRepeat = 6;
-constexpr double kRepeatMsMax = 2000;  // of the reference: a long Case is not kept for it
 
 constexpr int kTroublesShown = 5;  // per candidate, on the terminal; the records hold them all
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,9 @@ struct PowerOptions {
   std::vector<std::string> arguments;  ///< as typed, for the record
   CaseChoice cases;
   std::vector<std::string> mutants;  ///< by name; empty: all, and every correct kernel
-  std::string out;                   ///< folder of power.json and power.md; "" writes nothing
+  std::int64_t false_alarms = 0;     ///< runs of correct kernels alone (run_false_alarms); 0: the kill matrix
+  std::vector<std::string> kernels;  ///< of false_alarms, by name; empty: all correct ones
+  std::string out;                   ///< folder of the records; "" writes nothing
   int threads = 0;                   ///< 0: all cores
 };
 

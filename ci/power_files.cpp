@@ -3,13 +3,11 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "ci/commit.h"
+#include "ci/files.h"
 #include "ci/machine.h"
-#include "reference/spec/error.h"
 
 namespace ringproof {
 namespace {
@@ -171,26 +169,10 @@ std::string markdown_of(const PowerInfo& info, const PowerMatrix& matrix) {
   return text;
 }
 
-void write_whole(const std::string& path, const std::string& text) {
-  const std::string beside = path + ".new";
-  std::ofstream file(beside, std::ios::binary);
-  file << text;
-  file.close();
-  std::error_code failed;
-  if (file) std::filesystem::rename(beside, path, failed);
-  if (!file || failed) throw Error(path + " cannot be written; free space or give another --out");
-}
-
 }  // namespace
 
 PowerFiles::PowerFiles(const std::string& folder) : folder_(folder) {
-  if (folder.empty()) return;
-  std::error_code failed;
-  std::filesystem::create_directories(folder, failed);
-  const std::string probe = folder + "/power.json.new";
-  const bool writable = std::ofstream(probe).good();
-  if (!writable) throw InputError("nothing can be written into " + folder + "; give another --out");
-  std::filesystem::remove(probe, failed);
+  if (!folder.empty()) require_writable(folder);
 }
 
 void PowerFiles::write(const PowerInfo& info, const PowerMatrix& matrix) const {

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "ci/judge_one.h"
+#include "ci/repeat.h"
 #include "property_tests/correct/unusual.h"
 #include "reference/judge/eager_baseline.h"
 #include "reference/judge/properties.h"
@@ -21,9 +22,6 @@ namespace ringproof {
 namespace {
 
 using Kind = PowerRow::Kind;
-
-// One Case in six is called again after the next one, as in a gate.
-constexpr std::int64_t kCasesPerRepeat = 6;
 
 struct Subject {
   PowerRow row;

@@ -7,6 +7,7 @@
 
 #include "ci/bench_oracle.h"
 #include "ci/commit.h"
+#include "ci/false_alarms.h"
 #include "ci/gate.h"
 #include "ci/list.h"
 #include "ci/power.h"
@@ -38,6 +39,8 @@ Examples
   ringproof power --out report                           and leave report/power.json and report/power.md
   ringproof power --mutant rescale_of_o_missing --tier full
   ringproof power --mutant scale_missing --case 'fwd/fp32/b1.hq1.hkv1.sq4.skv9.dqk8.dv8/full/scale2/gauss:7/bhsd/single'
+  ringproof power --false-alarms 300 --out report        300 complete verdicts over correct kernels: none may reject
+  ringproof power --false-alarms 2 --kernel kahan_sums --seed 5
 
 Exit codes
   0 every mutant rejected and every correct kernel accepted   1 not so: they are named   2 bad usage or input
@@ -85,12 +88,23 @@ void add_power(CLI::App& app, PowerOptions& options) {
   power->footer(kPowerExamples);
   power->add_option("--mutant", options.mutants,
                     "Mutant to run, with its specimen; repeat for several (default: all, and every correct kernel)");
+  CLI::Option* alarms =
+      power
+          ->add_option("--false-alarms", options.false_alarms,
+                       "Judge correct kernels alone, so many runs over all Cases, each kernel in turn and every round "
+                       "of them with inputs of its own; a mutant named stands among them, an alarm planted on purpose")
+          ->check(CLI::PositiveNumber);
+  power
+      ->add_option("--kernel", options.kernels,
+                   "Correct kernel to run with --false-alarms; repeat for several (default: all)")
+      ->needs(alarms);
   power->add_option("--tier", options.cases.tier,
                     "Cases that come with Ringproof: fast, full, nightly (default: fast)");
   power->add_option("--case", options.cases.lines, "Case line to run on instead; repeat for several");
   power->add_option("--seed", options.cases.seed, "Added to the seeds of the tier's Cases; also orders the run")
       ->capture_default_str();
-  power->add_option("--out", options.out, "Folder for power.json and power.md (default: write nothing)");
+  power->add_option("--out", options.out,
+                    "Folder for power.json and power.md, or alarms.json (default: write nothing)");
   power->add_option("--threads", options.threads, "Threads (default: all cores)")->check(CLI::Range(1, 4096));
 }
 
@@ -133,7 +147,7 @@ int run_command(int argc, char** argv) {
   if (app.got_subcommand("bench")) return static_cast<int>(run_bench_oracle(bench));
   if (app.got_subcommand("power")) {
     if (power.cases.tier.empty() && power.cases.lines.empty()) power.cases.tier = "fast";
-    return static_cast<int>(run_power(power));
+    return static_cast<int>(power.false_alarms > 0 ? run_false_alarms(power) : run_power(power));
   }
   if (!topology.empty()) options.cases.topology = parse_topology(topology);
   if (options.cases.tier.empty() && options.cases.lines.empty() && options.cases.files.empty())

@@ -74,9 +74,9 @@ double bias_error(const BiasSums& sums) {
   return std::sqrt(rows / (rows - 1) * (squares <= 0 ? 0 : squares)) / sums.d;
 }
 
-bool bias_is_accepted(const BiasSums& sums, double limit) {
-  return sums.rows < kRowsMin || std::fabs(bias(sums)) - kStandardErrors * bias_error(sums) <= limit;
-}
+double sure_bias(const BiasSums& sums) { return std::fabs(bias(sums)) - kStandardErrors * bias_error(sums); }
+
+bool bias_is_accepted(const BiasSums& sums, double limit) { return sums.rows < kRowsMin || sure_bias(sums) <= limit; }
 
 double bias_limit(const Arithmetic& a, std::int64_t keys) {
   const auto n = static_cast<double>(keys);

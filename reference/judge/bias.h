@@ -20,7 +20,10 @@ double bias(const BiasSums& sums);
 /// Its standard error: se^2 = R / (R - 1) sum (N_r - beta D_r)^2 / (sum D_r)^2. NaN with fewer than two rows.
 double bias_error(const BiasSums& sums);
 
-/// Check 5: |beta| - 5 se <= limit, or fewer than kRowsMin (noise.h) rows.
+/// |beta| - 5 se: how much O surely leans.
+double sure_bias(const BiasSums& sums);
+
+/// Check 5: sure_bias <= limit, or fewer than kRowsMin (noise.h) rows.
 bool bias_is_accepted(const BiasSums& sums, double limit);
 
 /// The bias of O.

@@ -17,7 +17,6 @@
 namespace ringproof {
 namespace {
 
-constexpr double kMeanMax = 1.05 * 1.05;
 constexpr double kStandardErrors = 4;
 
 double mean_of(const NoiseSums& sums) { return sums.sum / static_cast<double>(sums.rows); }
@@ -59,9 +58,9 @@ double noise_figure(const NoiseSums& sums) {
   return sums.rows == 0 ? std::numeric_limits<double>::quiet_NaN() : std::sqrt(mean_of(sums));
 }
 
-bool noise_is_accepted(const NoiseSums& sums) {
-  return sums.rows < kRowsMin || mean_of(sums) - kStandardErrors * standard_error(sums) <= kMeanMax;
-}
+double sure_noise(const NoiseSums& sums) { return mean_of(sums) - kStandardErrors * standard_error(sums); }
+
+bool noise_is_accepted(const NoiseSums& sums) { return sums.rows < kRowsMin || sure_noise(sums) <= kNoiseMeanMax; }
 
 NoiseEvidence noise_of(const Reference& reference, const Arithmetic& arithmetic, const Tensor& out,
                        const Bounds& bounds, const std::vector<std::size_t>& rows, bool independent) {

@@ -21,7 +21,13 @@ double noise_figure(const NoiseSums& sums);
 /// Rows a statistic needs to be judged (judgement.md).
 inline constexpr std::int64_t kRowsMin = 200;
 
-/// Check 4: mean(m) - 4 sd(m) / sqrt(R) <= 1.05^2, or fewer than kRowsMin rows.
+/// What the mean of m of a correct kernel keeps below.
+inline constexpr double kNoiseMeanMax = 1.05 * 1.05;
+
+/// mean(m) - 4 sd(m) / sqrt(R): how large the mean of m surely is.
+double sure_noise(const NoiseSums& sums);
+
+/// Check 4: sure_noise <= kNoiseMeanMax, or fewer than kRowsMin rows.
 bool noise_is_accepted(const NoiseSums& sums);
 
 /// The noise of O over the rows whose roundings sigma knows (noise.cpp).
