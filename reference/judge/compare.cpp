@@ -163,6 +163,7 @@ Evidence compare(const std::string& candidate, const Reference& reference, const
   const Bounds bounds = bound_forward(reference.c, arithmetic, reference.want);
   evidence.tensors = compare_tensors(reference, bounds, bounds, got);
   evidence.by_value = compare_by_value(reference, arithmetic, got);
+  evidence.zeros = zero_control(reference, bounds, got.rows_spoiled);
   const Bounds probabilistic = bound_probabilistic(reference.c, arithmetic, reference.want, bounds, tensors_in_run);
   evidence.probabilistic = compare_tensors(reference, probabilistic, bounds, got);
   evidence.is_independent = is_independent(reference.c, arithmetic);

@@ -9,6 +9,7 @@
 #include "reference/judge/bound_forward.h"
 #include "reference/judge/noise.h"
 #include "reference/judge/run.h"
+#include "reference/judge/zero_control.h"
 
 namespace ringproof {
 
@@ -52,6 +53,7 @@ struct Evidence {
   NoiseEvidence noise{};        ///< check 4
   BiasEvidence bias{};          ///< check 5
   bool lse_withheld = false;    ///< it writes lse, and this call gave it none to write
+  ZeroControl zeros{};          ///< what an all-zero kernel would pass of check 2 on out
   std::string attribution{};    ///< where the residual concentrates, a phrase; "" if nowhere
 };
 

@@ -162,6 +162,21 @@ void decide_pooled(std::span<const Evidence> evidence, Verdict& verdict) {
   if (!sentences.empty()) verdict.outcome = Outcome::kRejected;
 }
 
+// Beside every verdict on fp8 storage, and wherever bounds are so wide that it matters.
+void show_zero_control(std::span<const Evidence> evidence, Verdict& verdict) {
+  ZeroControl zeros;
+  bool is_of_fp8 = false;
+  for (const Evidence& one : evidence) {
+    if (one.status != CallStatus::kReturned) continue;
+    zeros = merged(zeros, one.zeros);
+    is_of_fp8 = is_of_fp8 || size_bytes(one.dtype) == 1;
+  }
+  if (zeros.judged == 0 || !(is_of_fp8 || zeros.is_warning())) return;
+  std::string against = "elements of O that an all-zero kernel would leave inside their bound";
+  if (zeros.is_warning()) against += "; warning: more than half of what was judged could be zeros";
+  verdict.facts.push_back({"zeros inside the bound", zeros.share(), "1", against});
+}
+
 }  // namespace
 
 CaseVerdict verify_case(const Evidence& evidence) {
@@ -238,6 +253,7 @@ Verdict verify(std::span<const Evidence> evidence, const std::string& contract) 
     verdict.facts.push_back(
         {"calls without lse", static_cast<double>(withheld), "1", "calls that could have asked it"});
   }
+  show_zero_control(evidence, verdict);
   decide_pooled(evidence, verdict);
   const bool judged = verdict.count_elements + verdict.count_inconclusive + verdict.count_rejected > 0;
   if (!judged) verdict.outcome = Outcome::kInconclusive;

@@ -80,7 +80,8 @@ std::vector<std::string> failing_checks(const Evidence& evidence);
 std::string failing_check(const Evidence& evidence);
 
 /// Decides over many: the worst outcome, counts, scope, and the checks that pool rows over Cases. Requires evidence of
-/// one candidate.
+/// one candidate. Over fp8 storage, or where more than half of what was judged could be zeros (a warning: it is shown,
+/// not judged), a fact holds what an all-zero kernel would have passed.
 Verdict verify(std::span<const Evidence> evidence, const std::string& contract);
 
 /// The contract a description is judged under: "reference contract" when no field of its Arithmetic is looser
