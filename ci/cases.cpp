@@ -26,24 +26,34 @@ std::string read_text(const std::string& path) {
 }
 
 // Beside the executable's folder when installed, else in the source tree.
-std::string tier_file(const std::string& tier) {
+std::string shipped_file(const std::string& name, const std::string& source_folder) {
   std::error_code failed;
   const auto executable = std::filesystem::read_symlink("/proc/self/exe", failed);
-  const auto installed = executable.parent_path() / "../share/ringproof/cases" / (tier + ".txt");
+  const auto installed = executable.parent_path() / "../share/ringproof/cases" / name;
   if (!failed && std::filesystem::exists(installed, failed)) return installed.lexically_normal().string();
-  return std::string(RINGPROOF_SOURCE_CASES) + "/" + tier + ".txt";
+  return source_folder + "/" + name;
+}
+
+// A Case that failed once is asked again as it was: the seed does not move it.
+void append_regressions(std::vector<Case>& cases) {
+  const std::string file = shipped_file("regressions.txt", RINGPROOF_SOURCE_REGRESSIONS);
+  for (Case& c : parse_cases(read_text(file), file)) {
+    if (std::find(cases.begin(), cases.end(), c) == cases.end()) cases.push_back(std::move(c));
+  }
 }
 
 std::vector<Case> cases_of_tier(const std::string& tier, std::uint64_t seed) {
   // Every tier holds the ones before it.
   std::vector<Case> cases;
   for (const char* name : {"fast", "full", "nightly"}) {
-    const std::string file = tier_file(name);
+    const std::string file = shipped_file(std::string(name) + ".txt", RINGPROOF_SOURCE_CASES);
     for (Case& c : parse_cases(read_text(file), file)) {
       if (c.inputs.kind != RecipeKind::kReal) c.inputs.seed += seed;
       cases.push_back(c);
     }
-    if (tier == name) return cases;
+    if (tier != name) continue;
+    append_regressions(cases);
+    return cases;
   }
   throw InputError("there is no tier '" + tier + "'; give fast, full or nightly");
 }

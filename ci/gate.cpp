@@ -46,9 +46,10 @@ ExitCode run_gate(const GateOptions& options) {
   GateRun run(options, choose_cases(choice), machine);
   run.judge_all();
   const std::vector<Verdict> verdicts = run.verdicts();
-  const ExitCode code = run.exit_code(verdicts);
+  const ExitCode judged = run.exit_code(verdicts);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  run.end_record(verdicts, code, seconds);
+  run.end_record(verdicts, judged, seconds);
+  const ExitCode code = options.out.empty() ? judged : leave_junit(options.out, verdicts, judged);
   print_table(verdicts);
   run.coverage().print();
   print_power(run.powers());
@@ -60,7 +61,7 @@ ExitCode run_gate(const GateOptions& options) {
     fmt::print("interrupted after {} of {} Cases; what was finished is kept\n", run.cases_done(), run.cases_asked());
   }
   print_closing(code, run.cases_done(), seconds, options.out);
-  return options.out.empty() ? code : leave_junit(options.out, verdicts, code);
+  return code;
 }
 
 }  // namespace ringproof

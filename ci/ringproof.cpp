@@ -2,8 +2,10 @@
 // into an exit code.
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <exception>
+#include <utility>
 
 #include "ci/bench_oracle.h"
 #include "ci/commit.h"
@@ -47,6 +49,11 @@ Exit codes
   3 interrupted
 )";
 
+// CLI11 would read -1 as 2^64 - 1.
+std::string refuse_negative(const std::string& text) {
+  return text.starts_with('-') ? "wanted a whole number of at least 0, got " + text : "";
+}
+
 // --topology is read here so that a bad one is refused before anything runs.
 void add_gate(CLI::App& app, GateOptions& options, std::string& topology) {
   CLI::App* gate = app.add_subcommand("gate", "Judge candidates: verdict, exit code, records");
@@ -62,6 +69,7 @@ void add_gate(CLI::App& app, GateOptions& options, std::string& topology) {
   gate->add_option("--tier", options.cases.tier,
                    "Cases that come with Ringproof: fast, full, nightly (default: fast, unless Cases are given)");
   gate->add_option("--seed", options.cases.seed, "Added to the seeds of the tier's Cases; also orders the run")
+      ->check(refuse_negative)
       ->capture_default_str();
   gate->add_option("--out", options.out, "Folder for results.jsonl and junit.xml (default: write nothing)")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
@@ -102,6 +110,7 @@ void add_power(CLI::App& app, PowerOptions& options) {
                     "Cases that come with Ringproof: fast, full, nightly (default: fast)");
   power->add_option("--case", options.cases.lines, "Case line to run on instead; repeat for several");
   power->add_option("--seed", options.cases.seed, "Added to the seeds of the tier's Cases; also orders the run")
+      ->check(refuse_negative)
       ->capture_default_str();
   power->add_option("--out", options.out,
                     "Folder for power.json and power.md, or alarms.json (default: write nothing)");
@@ -141,7 +150,11 @@ int run_command(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kBadInput);
+    if (error.get_exit_code() == 0) return app.exit(error);
+    const auto is_named = [&](const CLI::App* command) { return argc > 1 && command->get_name() == argv[1]; };
+    const bool is_command = !std::as_const(app).get_subcommands(is_named).empty();
+    throw InputError(std::string(error.what()) + "; see ringproof " + (is_command ? argv[1] + std::string(" ") : "") +
+                     "--help");
   }
   if (list->parsed()) return static_cast<int>(run_list(listed, tier));
   if (app.got_subcommand("bench")) return static_cast<int>(run_bench_oracle(bench));
@@ -155,18 +168,30 @@ int run_command(int argc, char** argv) {
   return static_cast<int>(run_gate(options));
 }
 
+// What nobody could read is no acceptance: a full disk, a reader that went away.
+int with_output_written(int code) {
+  const bool is_written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (is_written) return code;
+  std::fputs("ringproof: standard output could not be written; give it a disk with space, or a reader that stays\n",
+             stderr);
+  return code == 0 ? static_cast<int>(ExitCode::kInconclusive) : code;
+}
+
 }  // namespace
 }  // namespace ringproof
 
 int main(int argc, char** argv) {
   using ringproof::ExitCode;
+  std::signal(SIGPIPE, SIG_IGN);  // a write that fails says so
   try {
-    return ringproof::run_command(argc, argv);
+    return ringproof::with_output_written(ringproof::run_command(argc, argv));
   } catch (const ringproof::InputError& error) {
     std::fprintf(stderr, "ringproof: %s\n", error.what());
     return static_cast<int>(ExitCode::kBadInput);
   } catch (const std::exception& error) {
+    const int code = static_cast<int>(ExitCode::kInconclusive);
+    if (std::ferror(stdout) != 0) return ringproof::with_output_written(code);
     std::fprintf(stderr, "ringproof: %s\n", error.what());
-    return static_cast<int>(ExitCode::kInconclusive);
+    return code;
   }
 }
