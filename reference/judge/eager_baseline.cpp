@@ -1,5 +1,8 @@
-// K' = c(a K),  S = c(Q K'^T),  P = c(softmax(S)),  O = c(P V), c() rounding to the storage dtype: what every operation
-// of an eager framework does to its result. Inside one operation sums are fp32 (double for fp64 storage).
+// K' = c(a K),  S = c(Q K'^T),  S' = c(cap c(tanh(c(S / cap)))),  P = c(softmax([S', sink])),  O = c(P V)
+//
+// c() rounds to the dtype of O, what every operation of an eager framework does to its result. The sink's logit is one
+// score more, whose probability is dropped. Stored fp8 is first multiplied by its descale factor, c(descale Q). Inside
+// one operation sums are fp32 (double for fp64 storage).
 
 #include "reference/judge/eager_baseline.h"
 
@@ -15,15 +18,18 @@ namespace {
 template <class T>
 struct EagerHead {
   std::vector<T> k, v;  // K scaled and rounded; [seqlen_kv][dim]
+  T sink;               // -inf: none
 };
 
+// c(c(descale x) factor); either rounding leaves a number as it is where its factor is 1.
 template <class T>
-std::vector<T> rounded_matrix(const TensorView& tensor, std::int64_t b, std::int64_t h, double factor, Dtype dtype) {
+std::vector<T> rounded_matrix(const TensorView& tensor, std::int64_t b, std::int64_t h, double descale, double factor,
+                              Dtype dtype) {
   std::vector<T> values;
   values.reserve(static_cast<std::size_t>(tensor.shape[2] * tensor.shape[3]));
   for (std::int64_t s = 0; s < tensor.shape[2]; ++s) {
     for (std::int64_t d = 0; d < tensor.shape[3]; ++d) {
-      values.push_back(static_cast<T>(round_to(dtype, tensor.load(b, h, s, d) * factor)));
+      values.push_back(static_cast<T>(round_to(dtype, round_to(dtype, tensor.load(b, h, s, d) * descale) * factor)));
     }
   }
   return values;
@@ -33,16 +39,20 @@ template <class T>
 void eager_row(const Problem& p, Dtype dtype, const EagerHead<T>& head, const T* q,
                const std::vector<std::int64_t>& seen, std::vector<T>& weights, std::vector<T>& sums, double* out) {
   const auto rounded = [dtype](T value) { return static_cast<T>(round_to(dtype, value)); };
+  const T cap = static_cast<T>(p.softcap);
+  const auto capped = [&](T score) {
+    return cap == 0 ? score : rounded(cap * rounded(std::tanh(rounded(score / cap))));
+  };
   weights.clear();
-  T maximum = -std::numeric_limits<T>::infinity();
+  T maximum = head.sink;
   for (const std::int64_t j : seen) {
     const T* k = head.k.data() + j * p.head_dim_qk;
     T score = 0;
     for (std::int64_t d = 0; d < p.head_dim_qk; ++d) score += q[d] * k[d];
-    weights.push_back(rounded(score));
+    weights.push_back(capped(rounded(score)));
     maximum = std::max(maximum, weights.back());
   }
-  T sum = 0;
+  T sum = std::exp(head.sink - maximum);
   for (T& weight : weights) sum += weight = std::exp(weight - maximum);
   std::fill(sums.begin(), sums.end(), T{0});
   for (std::size_t at = 0; at < seen.size(); ++at) {
@@ -63,9 +73,11 @@ std::vector<double> eager(const Problem& p, const Inputs& inputs, Dtype dtype) {
   for (std::int64_t b = 0; b < p.batch; ++b) {
     for (std::int64_t h = 0; h < p.heads_q; ++h) {
       const std::int64_t h_kv = h / p.heads_per_group();
-      const EagerHead<T> head{rounded_matrix<T>(inputs.k.view(), b, h_kv, p.softmax_scale, dtype),
-                              rounded_matrix<T>(inputs.v.view(), b, h_kv, 1, dtype)};
-      const std::vector<T> q = rounded_matrix<T>(inputs.q.view(), b, h, 1, dtype);
+      const double sink = p.has_sink ? round_to(dtype, inputs.sink[static_cast<std::size_t>(h)])
+                                     : -std::numeric_limits<double>::infinity();
+      const EagerHead<T> head{rounded_matrix<T>(inputs.k.view(), b, h_kv, p.descale_k, p.softmax_scale, dtype),
+                              rounded_matrix<T>(inputs.v.view(), b, h_kv, p.descale_v, 1, dtype), static_cast<T>(sink)};
+      const std::vector<T> q = rounded_matrix<T>(inputs.q.view(), b, h, p.descale_q, 1, dtype);
       for (std::int64_t i = 0; i < p.seqlen_q; ++i, row_out += p.head_dim_v) {
         seen.clear();
         for (const KeyRange& range : visibility.ranges(i)) {

@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
+#include <string>
 
 #include "reference/judge/eager_baseline.h"
 #include "reference/judge/reference.h"
@@ -78,6 +80,49 @@ TEST(TheEagerBaseline, IsNearTheAnswerAndOfItsDtype) {
   }
   EXPECT_TRUE(differs);
   EXPECT_TRUE(accepts("cosine 0.999", reference.want.out.value, got, Dtype::kBf16));
+}
+
+// One row of score `score` at the first key and 0 at the second, of values 1 and 0: O is the first key's probability.
+double first_of_two(const Case& c, double q, double k, float sink = 0) {
+  Inputs inputs = prepare(c, 1).inputs;
+  inputs.q.view().store(0, 0, 0, 0, q);
+  inputs.k.view().store(0, 0, 0, 0, k);
+  inputs.k.view().store(0, 0, 1, 0, 0);
+  inputs.v.view().store(0, 0, 0, 0, 1);
+  inputs.v.view().store(0, 0, 1, 0, 0);
+  if (c.problem.has_sink) inputs.sink[0] = sink;
+  return eager_baseline(c.problem, inputs)[0];
+}
+
+Case two_keys(const std::string& dtype, const std::string& scalars) {
+  return parse_case("fwd/" + dtype + "/b1.hq1.hkv1.sq1.skv2.dqk1.dv1/full/" + scalars + "/gauss:7/bhsd/single");
+}
+
+TEST(TheEagerBaseline, RoundsAfterEveryOperationOfTheSoftcap) {
+  const Case c = two_keys("bf16", "scale1,softcap3");
+  const auto rounded = [](double x) { return round_to(Dtype::kBf16, x); };
+  int count_other = 0;
+  for (int n = 1; n <= 64; ++n) {
+    const double score = n / 16.0;  // a bf16 number
+    const double capped = rounded(3 * rounded(std::tanh(rounded(score / 3))));
+    EXPECT_EQ(first_of_two(c, score, 1), rounded(1 / (1 + std::exp(-capped)))) << score;
+    count_other += capped != rounded(3 * std::tanh(score / 3));
+  }
+  EXPECT_GT(count_other, 0);  // or the inner roundings are not looked at
+}
+
+TEST(TheEagerBaseline, CountsTheSinkAsOneScoreMore) {
+  EXPECT_EQ(first_of_two(two_keys("bf16", "scale1,sink"), 0, 1, 0), round_to(Dtype::kBf16, 1.0 / 3));
+  EXPECT_EQ(first_of_two(two_keys("fp32", "scale1,sink"), 0, 1, 1000), 0);
+  EXPECT_EQ(first_of_two(two_keys("fp32", "scale1,sink"), 0, 1, -1000), 0.5);
+  // Its logit is rounded to the dtype of O, and no softcap bears on it.
+  EXPECT_EQ(first_of_two(two_keys("bf16", "scale1,softcap1,sink"), 0, 1, 1000.5F), 0);
+}
+
+TEST(TheEagerBaseline, DescalesEveryOperandOfFp8) {
+  const Case c = two_keys("fp8_e4m3", "scale0.5,descale(2,3,4)");
+  const double score = 2 * 1.5 * (3 * 0.5 * 0.5);
+  EXPECT_EQ(first_of_two(c, 1.5, 0.5), 4 * round_to(Dtype::kBf16, 1 / (1 + std::exp(-score))));
 }
 
 TEST(TheEagerBaseline, GivesRowsThatSeeNothingZero) {
