@@ -5,6 +5,9 @@
 //   O' = m O + (1 - m) h,     |O - O'| = (1 - m) |O - h| <= 2 (1 - m) max |V|,
 //
 // because O and h lie among values (with a sink both shrink towards 0). A row that sees nothing has O = 0 and m = 0.
+//
+// L and L' come from oracles that add in different orders, so m is wrong by their errors. Whether anything is dropped
+// at all is decided by counting keys: a row that sees them all drops exactly nothing.
 
 #include "reference/judge/dropped_mass.h"
 
@@ -15,7 +18,7 @@ namespace ringproof {
 
 std::vector<double> dropped_mass_of_rows(const Reference& reference, int threads) {
   if (reference.c.problem.mask.kind != MaskKind::kBlockSparse) return {};
-  Problem full = reference.c.problem;
+  Problem full = with_data(reference.c.problem, reference.inputs);
   full.mask = Mask{MaskKind::kFull};
   const Inputs& in = reference.inputs;
   const ForwardAnswer& masked = reference.want;
@@ -25,9 +28,9 @@ std::vector<double> dropped_mass_of_rows(const Reference& reference, int threads
           : attention_forward_of_rows(full, in.q.view(), in.k.view(), in.v.view(), masked.rows, threads);
   std::vector<double> dropped;
   for (std::size_t row = 0; row < masked.row_count(); ++row) {
-    const bool is_empty = whole.statistics.rows[row].visible_count == 0;  // no keys at all: nothing to drop
+    const bool sees_all = masked.statistics.rows[row].visible_count == whole.statistics.rows[row].visible_count;
     const double share = -std::expm1(masked.lse.value[row] - whole.lse.value[row]);
-    dropped.push_back(is_empty ? 0 : std::max(share, 0.0));
+    dropped.push_back(sees_all ? 0 : std::max(share, 0.0));
   }
   return dropped;
 }

@@ -21,7 +21,8 @@ struct DroppedMass {
 };
 
 /// The dropped mass of every row of `reference` (of its sample where it holds one), in its order; empty for other masks
-/// than block_sparse. Costs one reference under the mask full. Never negative; wrong by some 1e-15.
+/// than block_sparse. Costs one reference under the mask full. Exactly 0 for a row that sees every key; never
+/// negative; elsewhere wrong by what the oracle is wrong by in both lse (oracle_error).
 std::vector<double> dropped_mass_of_rows(const Reference& reference, int threads);
 
 /// The same, summed up.

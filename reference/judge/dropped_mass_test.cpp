@@ -85,6 +85,16 @@ TEST(DroppedMass, BoundsHowFarTheAnswerIsFromThatOfTheFullMask) {
   EXPECT_GT(used, 0.5);  // a bound that nothing approaches says nothing
 }
 
+TEST(DroppedMass, CountsTheSinkWithTheKeysThatStay) {
+  const std::string line = "fwd/fp32/b1.hq2.hkv2.sq13.skv29.dqk8.dv5/block_sparse(4x3,keep0.5:5)/scale0.35";
+  const auto dropped = [&](const char* scalars) {
+    return dropped_mass_of_rows(prepare(parse_case(line + scalars + "/gauss:5/bhsd/single"), 1), 1);
+  };
+  const std::vector<double> without = dropped(""), with = dropped(",sink");
+  ASSERT_EQ(with.size(), without.size());
+  for (std::size_t row = 0; row < with.size(); ++row) EXPECT_LE(with[row], without[row]) << row;
+}
+
 TEST(DroppedMass, OfASampleIsThatOfItsRows) {
   const Case c =
       parse_case("fwd/fp32/b1.hq2.hkv1.sq50.skv40.dqk8.dv5/block_sparse(4x3,keep0.4:5)/scale0.35/gauss:5/bhsd/single");
