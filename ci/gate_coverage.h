@@ -14,8 +14,11 @@ namespace ringproof {
 /// What the Cases of a run exercised, per candidate and storage dtype: a Case counts for whoever returned from it.
 class GateCoverage {
  public:
-  /// Measures a Case, once for all candidates.
-  void look_at(const Reference& reference) { of_case_ = coverage_of(reference); }
+  /// Measures a Case, once for all candidates. One with NaN or infinity in its inputs counts for nothing: not all of
+  /// its rows are judged.
+  void look_at(const Reference& reference) {
+    of_case_ = reference.inputs_with_special ? Coverage{} : coverage_of(reference);
+  }
 
   /// Counts the Case last looked at for the candidate that this evidence is of.
   void count(const Evidence& evidence);

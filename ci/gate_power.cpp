@@ -11,7 +11,8 @@ namespace ringproof {
 void PowerLedger::note(const std::string& candidate, const Description& description, const Reference& reference,
                        int threads) {
   const Problem& p = reference.c.problem;
-  if (!is_measurable(p)) return;
+  // Rows that NaN or infinity decides are altered by no fault.
+  if (!is_measurable(p) || reference.inputs_with_special) return;
   const int rows_class = length_class(most_visible_keys(reference));
   const bool on_ranks = p.topology.rank_count > 1;
   const Kind kind{candidate, p.dtype, p.mask.kind, rows_class, reference.c.inputs.kind, on_ranks};

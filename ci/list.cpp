@@ -52,6 +52,7 @@ void list_recipes() {
       {RecipeKind::kDuplicated, "four keys over and over, V positive: all roundings of P lean one way"},
       {RecipeKind::kCancelling, "O = 0 exactly, by cancellation of keys far apart"},
       {RecipeKind::kLargeOffset, "large_offset(x): every score of a row is x larger"},
+      {RecipeKind::kSpecial, "subnormals, signed zeros, large values; NaN and infinity in few rows and keys"},
       {RecipeKind::kReal, "real(minilm.0 .4 .5, smollm2.0 .3 .18): activations of transformers on text"}};
   for (const auto& [kind, what] : kRecipes) fmt::print("{:<18} {}\n", to_string(InputRecipe{kind, 0, "...", 0}), what);
 }

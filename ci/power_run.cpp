@@ -84,14 +84,21 @@ Shown judged(Subject& subject, const Reference& reference, const std::vector<Pub
   if (!shown.returned()) return shown;
   const std::vector<double>& exact = reference.want.out.value;
   std::vector<double> values = values_of(got.out);
-  // Rows that see nothing are not judged where their answer is not claimed, nor those that nan2 has spoiled: the rules
-  // are spared them, too. So are elements that are rightly NaN or infinite.
+  // Rows that see nothing are not judged where their answer is not claimed, nor those that nan2 has spoiled, nor those
+  // that an infinity leaves open: the rules are spared them, too. So are elements that are rightly NaN or infinite; one
+  // that should be NaN and is not stands as NaN before a rule, which refuses it.
   for (std::size_t at = 0; at < values.size(); ++at) {
     const std::size_t row = at / static_cast<std::size_t>(reference.c.problem.head_dim_v);
     const bool is_undefined = !got.empty_rows_defined && reference.want.statistics.rows[row].visible_count == 0;
     const bool is_spoiled = !got.rows_spoiled.empty() && got.rows_spoiled[row];
     const bool is_right = values[at] == exact[at] || (std::isnan(values[at]) && std::isnan(exact[at]));
-    const bool is_spared = is_undefined || is_spoiled || (is_right && !std::isfinite(exact[at]));
+    const SpecialRows& special = reference.special;
+    const auto place = static_cast<std::int64_t>(row), columns = reference.c.problem.head_dim_v;
+    const bool is_left_open = special.is_unspecified(place) || (special.lies_beside(place) && !got.bears_hidden_nan);
+    const bool wants_nan = special.is_nan(place, static_cast<std::int64_t>(at) % columns);
+    const bool is_spared = is_undefined || is_spoiled || is_left_open || (wants_nan && std::isnan(values[at])) ||
+                           (is_right && !std::isfinite(exact[at]));
+    if (wants_nan) values[at] = std::nan("");
     if (is_spared) values[at] = on_rules.want[at];
   }
   const RuleInput input{reference.c.problem.dtype, on_rules.want, values, on_rules.baseline};

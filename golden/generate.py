@@ -4,7 +4,7 @@
 Answers are computed in NumPy long double (80 bit) by another formula than the C++ oracle, which
 subtracts the row maximum and sums exponentials. Here lse is a balanced tree of
 logaddexp(x, y) = max + log1p(exp(-|x - y|)), the weights are exp(S - lse) and need no division,
-and every sum is a balanced tree.
+and every sum is a balanced tree. Inputs that are NaN or infinite count as 0.
 
 Each number is stored as three doubles: value + tail is the long double, and the truth lies
 within `error` of it. The error is derived, with u = 2^-64 and libm's expl and log1pl assumed
@@ -101,8 +101,8 @@ def answer(case: Case, bits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """O and lse as (value, tail, error); an empty row has O = 0, lse = -inf or the sink."""
     group = case.heads_q // case.heads_kv
     q, k, v = (
-        to_doubles(each, case.dtype).astype(LONG) * LONG(descale)
-        for each, descale in zip(bits, case.descale)
+        np.where(np.isfinite(each), each, 0).astype(LONG) * LONG(descale)
+        for each, descale in zip((to_doubles(each, case.dtype) for each in bits), case.descale)
     )
     k, v = (np.repeat(each, group, axis=1) for each in (k, v))
     if case.seqlen_kv == 0:

@@ -13,7 +13,10 @@ from hashing import hashed_bits
 from masks import visible
 
 FOLDER = pathlib.Path(__file__).resolve().parent
-PRECISION = {"fp64": 53, "fp32": 24, "fp16": 11, "bf16": 8}
+PRECISION = {"fp64": 53, "fp32": 24, "fp16": 11, "bf16": 8, "fp8_e4m3": 4, "fp8_e5m2": 3}
+LEAST_EXPONENT = {"fp64": -1074, "fp32": -149, "fp16": -24, "bf16": -133}  # of a subnormal
+LEAST_EXPONENT |= {"fp8_e4m3": -9, "fp8_e5m2": -16}
+LARGEST = {"fp16": 65504.0, "fp8_e4m3": 448.0, "fp8_e5m2": 57344.0}  # the others reach 2^100
 BITS_TYPE = {
     "fp64": "<u8",
     "fp32": "<u4",
@@ -23,6 +26,7 @@ BITS_TYPE = {
     "fp8_e5m2": "|u1",
 }
 FP8 = {"fp8_e4m3": (-6, 3), "fp8_e5m2": (-14, 2)}  # least exponent, fraction bits
+NO_NUMBER = {"fp8_e4m3": (0x7F, 0x7F), "fp8_e5m2": (0x7E, 0x7C)}  # quiet NaN, infinity
 Q, K, V, SINK = 0, 1, 2, 5
 GAUSS_SCALE = 0.1765469659009499
 
@@ -55,18 +59,21 @@ def round_to_odd_float32_bits(values: np.ndarray) -> np.ndarray:
 
 
 def to_fp8_bits(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Bits of doubles rounded to fp8, to nearest, ties to even. Nothing here overflows."""
+    """Bits of doubles rounded to fp8, to nearest, ties to even. No finite number overflows here."""
     exponent_min, fraction_bits = FP8[dtype]
+    special = np.where(np.isnan(values), *NO_NUMBER[dtype])
+    finite, sign = np.isfinite(values), np.where(np.signbit(values), 0x80, 0)
+    values = np.where(finite, values, 0.0)
     exponent = np.where(values == 0, exponent_min, np.frexp(values)[1].astype(np.int64) - 1)
     exponent = np.maximum(exponent, exponent_min)
     significand = np.rint(np.ldexp(np.abs(values), fraction_bits - exponent)).astype(np.int64)
     one = 1 << fraction_bits
     bits = ((exponent - exponent_min + 1) << fraction_bits) + significand - one
-    return (bits + np.where(np.signbit(values), 0x80, 0)).astype("|u1")
+    return (np.where(finite, bits, special) + sign).astype("|u1")
 
 
 def to_bits(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Bits of doubles rounded to a storage dtype, to nearest, ties to even. No NaN comes here."""
+    """Bits of doubles rounded to a storage dtype, to nearest, ties to even; NaN is a quiet NaN."""
     if dtype in FP8:
         return to_fp8_bits(values, dtype)
     if dtype == "bf16":
@@ -78,7 +85,7 @@ def to_bits(values: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def to_doubles(bits: np.ndarray, dtype: str) -> np.ndarray:
-    """The doubles that stored bits mean."""
+    """The doubles that stored bits mean; an infinity of fp8 as NaN."""
     if dtype in FP8:
         exponent_min, fraction_bits = FP8[dtype]
         magnitude = bits.astype(np.int64) & 0x7F
@@ -86,7 +93,8 @@ def to_doubles(bits: np.ndarray, dtype: str) -> np.ndarray:
         fraction = magnitude & ((1 << fraction_bits) - 1)
         significand = fraction + np.where(exponent > 0, 1 << fraction_bits, 0)
         power = np.maximum(exponent, 1) - 1 + exponent_min - fraction_bits
-        return np.where(bits & 0x80, -1.0, 1.0) * np.ldexp(significand.astype(np.float64), power)
+        numbers = np.where(bits & 0x80, -1.0, 1.0) * np.ldexp(significand.astype(np.float64), power)
+        return np.where(magnitude < NO_NUMBER[dtype][1], numbers, np.nan)
     if dtype == "bf16":
         return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
     float_type = {"fp64": np.float64, "fp32": np.float32, "fp16": np.float16}[dtype]
@@ -184,6 +192,43 @@ def outlier(case: Case) -> list[np.ndarray]:
     return made
 
 
+def special_elements(case: Case, tensor: int, values: np.ndarray) -> np.ndarray:
+    """Subnormals, signed zeros and, in v, large numbers among gauss draws."""
+    e = hashed_bits(case.seed, tensor, elements(values.shape), 3)
+    kind, sign = e % np.uint64(64), np.where(e >> np.uint64(63), -1.0, 1.0)
+    drawn = e // np.uint64(64) % np.uint64(2 ** (PRECISION[case.dtype] - 1) - 1)
+    subnormal = sign * np.ldexp(1.0 + drawn.astype(np.float64), LEAST_EXPONENT[case.dtype])
+    values = np.where(kind < 2, subnormal, np.where((kind == 2) | (kind == 3), sign * 0.0, values))
+    if tensor != V:
+        return values
+    column = np.arange(values.shape[-1])
+    large = (kind == 4) & (column % 4 == 2)
+    values = np.where(large, sign * LARGEST.get(case.dtype, 2.0**100), values)
+    return np.where(column == 0, subnormal, np.where(column == 1, sign * 0.0, values))
+
+
+def special(case: Case, made: list[np.ndarray]) -> list[np.ndarray]:
+    """Gauss with what is no ordinary number; NaN and infinity in few rows, keys and columns."""
+    has_infinity = case.dtype != "fp8_e4m3"
+    q, k, v = (special_elements(case, tensor, values) for tensor, values in enumerate(made))
+    e = hashed_bits(case.seed, Q, elements(q.shape[:3]) + (1 << 48), 3)
+    infinity = np.where(e >> np.uint64(63), -np.inf, np.inf)
+    column = e // np.uint64(64) % np.uint64(case.head_dim_qk)
+    there = np.arange(case.head_dim_qk) == column[..., None]
+    kind = (e % np.uint64(16))[..., None]
+    q = np.where(there & (kind == 0), np.nan, q)
+    q = np.where(there & (kind == 1) & has_infinity, infinity[..., None], q)
+    for head in range(case.batch * case.heads_kv if case.seqlen_kv else 0):
+        word = [int(hashed_bits(case.seed, K, np.array(head + (1 << 48)), w)) for w in range(4)]
+        kind = (head + case.seed % 5) % 5
+        if kind == 0 or (kind >= 3 and not has_infinity):
+            continue
+        tensor = k if kind % 2 == 1 else v
+        place = (*divmod(head, case.heads_kv), word[0] % case.seqlen_kv, word[1] % tensor.shape[3])
+        tensor[place] = np.nan if kind < 3 else (-np.inf if word[3] >> 63 else np.inf)
+    return [q, k, v]
+
+
 def real(case: Case) -> list[np.ndarray]:
     """The first tokens of stored activations."""
     lengths = (case.seqlen_q, case.seqlen_kv, case.seqlen_kv)
@@ -242,6 +287,8 @@ def make_doubles(case: Case) -> list[np.ndarray]:
     if case.recipe == "head_coded":
         head = np.arange(case.batch * case.heads_kv).reshape(case.batch, case.heads_kv, 1, 1)
         return [q, k, np.broadcast_to(1.0 + head % 127, v.shape).copy()]
+    if case.recipe == "special":
+        return special(case, [q, k, v])
     return structured(case, q, k, v)
 
 

@@ -21,8 +21,7 @@ float step(float accumulator, const std::array<double, kBlock>& products, int co
   double largest = std::fabs(static_cast<double>(accumulator));
   for (int i = 0; i < count; ++i) largest = std::max(largest, std::fabs(products[static_cast<std::size_t>(i)]));
   double sum = 0;
-  if (largest == 0) return 0;
-  if (!std::isfinite(largest)) {
+  if (largest == 0 || !std::isfinite(largest)) {  // a NaN beside zeros stays one
     for (int i = 0; i < count; ++i) sum += products[static_cast<std::size_t>(i)];
     return static_cast<float>(accumulator + sum);
   }

@@ -117,7 +117,9 @@ TileScores scores_of(const Problem& problem, std::int64_t row, const float* q, c
 
 void add_tile(Row& row, const TileScores& scores, const float* v, Dtype p_dtype, float p_scale) {
   const float maximum = std::max(row.maximum, *std::max_element(scores.begin(), scores.end()));
-  if (maximum == kMinusInfinity) return;
+  // A NaN is no maximum, and no hidden score either.
+  const bool any_nan = std::any_of(scores.begin(), scores.end(), [](float score) { return std::isnan(score); });
+  if (maximum == kMinusInfinity && !any_nan) return;
   const float rescale = std::exp(row.maximum - maximum);
   row.maximum = maximum;
   row.sum *= rescale;

@@ -446,7 +446,8 @@ bool is_outside(const std::vector<TensorEvidence>& tensors, const std::string& n
 
 std::string attribution_of(const Reference& reference, const Arithmetic& arithmetic, const Got& got,
                            const Evidence& evidence) {
-  if (evidence.status != CallStatus::kReturned) return "";
+  // NaN that is right or missing would drown every sum.
+  if (evidence.status != CallStatus::kReturned || reference.inputs_with_special) return "";
   const bool by_noise = evidence.noise.is_judged &&
                         !(noise_is_accepted(evidence.noise.all_heads) && noise_is_accepted(evidence.noise.worst_head));
   const bool by_bias = evidence.bias.is_judged && !bias_is_accepted(evidence.bias.sums, evidence.bias.limit);

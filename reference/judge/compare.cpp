@@ -20,19 +20,24 @@ std::array<std::int64_t, 4> index_of(const Shape& shape, std::int64_t linear) {
           linear / shape[3] % shape[2], linear % shape[3]};
 }
 
-// A row that sees nothing, of a candidate that does not claim what stands there; or one that nan2 has spoiled.
+// A row that sees nothing, of a candidate that does not claim what stands there; one that nan2 has spoiled; one that
+// sees an infinity, or has a NaN beside it that the candidate need not bear.
 bool is_undefined(const Reference& reference, const Got& got, std::size_t row) {
-  if (!got.rows_spoiled.empty() && got.rows_spoiled[static_cast<std::size_t>(reference.want.row_at(row))]) return true;
+  const std::int64_t place = reference.want.row_at(row);
+  if (!got.rows_spoiled.empty() && got.rows_spoiled[static_cast<std::size_t>(place)]) return true;
+  if (reference.special.is_unspecified(place)) return true;
+  if (!got.bears_hidden_nan && reference.special.lies_beside(place)) return true;
   return !got.empty_rows_defined && reference.want.statistics.rows[row].visible_count == 0;
 }
 
-// `is_promised(at)` says whether the bound of that element promises anything.
+// `is_promised(at)` says whether the bound of that element promises anything. No bound is asked where NaN is right.
 template <class IsPromised>
 TensorEvidence compare_tensor(const std::string& name, const Reference& reference, const WideValues& want,
                               const std::vector<double>& bounds, const Got& got, const Tensor& tensor,
                               const IsPromised& is_promised) {
   TensorEvidence facts{name};
   const TensorView view = tensor.view();
+  const bool is_lse = &tensor == &got.lse;
   for (std::size_t at = 0; at < want.value.size(); ++at) {
     const std::size_t row = at / static_cast<std::size_t>(view.shape[3]);
     if (is_undefined(reference, got, row)) {
@@ -42,6 +47,11 @@ TensorEvidence compare_tensor(const std::string& name, const Reference& referenc
     const auto column = static_cast<std::int64_t>(at) % view.shape[3];
     const auto index = index_of(view.shape, reference.want.row_at(row) * view.shape[3] + column);
     const double value = view.load(index[0], index[1], index[2], index[3]);
+    const std::int64_t place = reference.want.row_at(row);
+    if (is_lse ? reference.special.is_nan(place) : reference.special.is_nan(place, column)) {
+      judge_nan(facts, index, value, is_lse);
+      continue;
+    }
     if (!is_promised(at) && !std::isnan(value)) {  // a NaN is outside whatever the bound
       ++facts.count;
       ++facts.count_not_judged;
@@ -55,11 +65,9 @@ TensorEvidence compare_tensor(const std::string& name, const Reference& referenc
 // Elements that `deterministic` promises nothing of are not judged, whatever `bounds`.
 std::vector<TensorEvidence> compare_tensors(const Reference& reference, const Bounds& bounds,
                                             const Bounds& deterministic, const Got& got) {
-  const std::vector<double>& largest = reference.want.statistics.max_abs_v;
-  const Dtype out = got.out.dtype();
   std::vector<TensorEvidence> tensors{
       compare_tensor("out", reference, reference.want.out, bounds.out, got, got.out,
-                     [&](std::size_t at) { return promises_something(deterministic.out[at], largest[at], out); })};
+                     [&](std::size_t at) { return promises_something(reference, at, deterministic.out[at]); })};
   if (!got.has_lse) return tensors;
   const bool of_keys = got.lse_leaves_sink_out;
   const WideValues& want = of_keys ? reference.want.lse_keys : reference.want.lse;
@@ -91,13 +99,14 @@ TensorEvidence compare_by_value(const Reference& reference, const Arithmetic& ar
     const RowScalars& scalars = reference.want.statistics.rows[row];
     if (scalars.visible_count == 0 || (scalars.visible_count > 1 && !one_hot) || is_undefined(reference, got, row))
       continue;
+    const std::int64_t place = reference.want.row_at(row);
     // exact: all other keys together weigh at most n exp(-40), times the largest ratio of its values, 61.
     const double slack = one_hot ? 61 * static_cast<double>(scalars.visible_count) * std::exp(-40.0) : 0;
     if (!returns_single_key_by_value(problem, arithmetic, scalars, slack)) continue;
     for (std::int64_t column = 0; column < problem.head_dim_v; ++column) {
       const std::size_t at = row * static_cast<std::size_t>(problem.head_dim_v) + static_cast<std::size_t>(column);
       const double want = round_to(out.dtype, reference.want.out.value[at]);
-      if (std::fabs(want) < 0x1p-126) continue;
+      if (std::fabs(want) < 0x1p-126 || reference.special.is_nan(place, column)) continue;
       const auto index = index_of(out.shape, reference.want.row_at(row) * problem.head_dim_v + column);
       judge_element(facts, out.dtype, index, want, 0, out.load(index[0], index[1], index[2], index[3]), 0);
     }
@@ -119,6 +128,21 @@ void judge_element(TensorEvidence& facts, Dtype format, const std::array<std::in
     facts.got = got;
     facts.error = error;
     facts.bound = bound;
+    facts.bound_used = used;
+  }
+  ++facts.count;
+  if (!inside) ++facts.count_outside;
+}
+
+void judge_nan(TensorEvidence& facts, const std::array<std::int64_t, 4>& index, double got, bool infinity_too) {
+  const bool inside = std::isnan(got) || (infinity_too && got == kInfinity);
+  const double used = inside ? 0 : kInfinity;
+  if (facts.count == facts.count_not_judged || !(used <= facts.bound_used)) {
+    facts.worst_index = index;
+    facts.want = std::numeric_limits<double>::quiet_NaN();
+    facts.got = got;
+    facts.error = used;
+    facts.bound = 0;
     facts.bound_used = used;
   }
   ++facts.count;
@@ -163,12 +187,15 @@ Evidence compare(const std::string& candidate, const Reference& reference, const
   const Bounds bounds = bound_forward(reference.c, arithmetic, reference.want);
   evidence.tensors = compare_tensors(reference, bounds, bounds, got);
   evidence.by_value = compare_by_value(reference, arithmetic, got);
-  evidence.zeros = zero_control(reference, bounds, got.rows_spoiled);
+  // Zeros and numbers that may be flushed are what special is made of.
+  if (!reference.inputs_with_special) evidence.zeros = zero_control(reference, bounds, got.rows_spoiled);
   const Bounds probabilistic = bound_probabilistic(reference.c, arithmetic, reference.want, bounds, tensors_in_run);
   evidence.probabilistic = compare_tensors(reference, probabilistic, bounds, got);
   evidence.is_independent = is_independent(reference.c, arithmetic);
   std::vector<std::size_t> rows = rows_drawn_apart(reference, bounds);
-  std::erase_if(rows, [&](std::size_t row) { return is_undefined(reference, got, row); });
+  std::erase_if(rows, [&](std::size_t row) {
+    return is_undefined(reference, got, row) || reference.special.is_special(reference.want.row_at(row));
+  });
   evidence.noise = noise_of(reference, arithmetic, got.out, bounds, rows, evidence.is_independent);
   evidence.bias = bias_of(reference, arithmetic, got.out, bounds, rows, evidence.is_independent);
   warn(evidence);

@@ -19,7 +19,9 @@ struct TensorEvidence {
   std::int64_t count = 0;             ///< elements compared
   std::int64_t count_outside = 0;     ///< elements whose error is not <= bound
   std::int64_t count_not_judged = 0;  ///< elements whose bound promises nothing
-  std::int64_t count_undefined = 0;   ///< elements of empty rows the candidate leaves undefined: not in count
+  /// Elements the contract or the candidate's description says nothing of: empty rows, rows that see infinity, rows
+  /// beside a NaN it need not bear. Not in count.
+  std::int64_t count_undefined = 0;
   /// The worst element: the largest error / bound; the first in order among equals. Meaningless while count
   /// is 0.
   std::array<std::int64_t, 4> worst_index{};  ///< batch, head, row, column
@@ -68,6 +70,10 @@ Evidence compare(const std::string& candidate, const Reference& reference, const
 /// before subtraction, so that -inf against -inf is no error; an error that is NaN is outside by form.
 void judge_element(TensorEvidence& facts, Dtype format, const std::array<std::int64_t, 4>& index, double want,
                    double tail, double got, double bound);
+
+/// One element whose answer is NaN by contract into the facts; `infinity_too`: +inf is right as well. No error is
+/// measured: what is right has used nothing of a bound, what is wrong all of it.
+void judge_nan(TensorEvidence& facts, const std::array<std::int64_t, 4>& index, double got, bool infinity_too);
 
 /// True where a declared Arithmetic promises that a row with one key, whose other keys weigh at most `slack` together
 /// (relative to that key's value), returns that key's v by

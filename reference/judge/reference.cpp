@@ -25,11 +25,18 @@ ForwardAnswer answer(const Problem& problem, const Inputs& inputs, const std::ve
 Reference prepare(const Case& c, const SamplingRule& rule, int threads) {
   const auto start = std::chrono::steady_clock::now();
   Inputs inputs = make_inputs(c.problem, c.inputs, c.memory);
+  SpecialRows special;
+  std::optional<Inputs> asked;
+  if (c.inputs.kind == RecipeKind::kSpecial) {
+    special = SpecialRows(c.problem, c.memory, inputs);
+    asked = std::move(inputs);
+    inputs = without_special(*asked);
+  }
   const Problem problem = with_data(c.problem, inputs);
   const RowSample sample = wants_sampling(c, rule) ? sample_rows(c, rule.rows_sampled) : RowSample{};
   ForwardAnswer want = answer(problem, inputs, sample.rows, threads);
   const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
-  return {c, std::move(inputs), std::move(want), time.count(), sample.rows_drawn};
+  return {c, std::move(inputs), std::move(want), time.count(), sample.rows_drawn, std::move(special), std::move(asked)};
 }
 
 Reference prepare(const Case& c, int threads) { return prepare(c, all_rows(), threads); }

@@ -3,6 +3,15 @@
 // r = 1 / sqrt(8 ln 2) = 0.4247: root mean square of a rounding's relative error, in units of the unit roundoff, over a
 // significand whose logarithm is uniform. Where l sums the cast P its roundings act on v - O instead of v. The last
 // term is what P loses below the normal range of its format (sum v^2 <= max |v| sum |v|); only fp8 feels it.
+//
+// Floor of what can be promised near zero. Arithmetic in fp32 may flush whatever is subnormal (numerics.md, correction
+// 4), with w = 2^-126 (2^-1022 for fp64 storage): each of n products and n additions loses w at most, each of the at
+// most n rescales (n + 1 with a sink) one more in O and one in the tile's sum, the values themselves and the stored O
+// w each. Of O, whose weights sum to 1, that is 2 (n + n + 1) w + 2 w = (4 n + 4) w. Where every value a row sees lies
+// below w all relative errors together, each below 1, stay below 4 w more, so that no kernel that flushes can be held
+// to less than (4 n + 8) w; values times a descale factor beyond 1 lose as much more. Nothing declared makes it larger,
+// and below the least normal number of O nothing is looked for: an element whose bound is within this floor is judged
+// by its bound, one whose bound exceeds both floor and values says nothing.
 
 #include "reference/judge/residual.h"
 
@@ -60,7 +69,6 @@ std::vector<std::size_t> rows_drawn_apart(const Reference& reference, const Boun
   const ForwardAnswer& want = reference.want;
   const Problem& problem = reference.c.problem;
   const auto columns = static_cast<std::size_t>(problem.head_dim_v);
-  const Dtype out = dtype_of_out(problem.dtype);
   std::set<Weights> seen;
   std::vector<std::size_t> rows;
   for (std::size_t row = 0; row < want.lse.value.size(); ++row) {
@@ -68,7 +76,7 @@ std::vector<std::size_t> rows_drawn_apart(const Reference& reference, const Boun
     if (scalars.visible_count < 2) continue;
     bool is_promised = true;
     for (std::size_t at = row * columns; at < (row + 1) * columns; ++at) {
-      is_promised = is_promised && promises_something(bounds.out[at], want.statistics.max_abs_v[at], out);
+      is_promised = is_promised && promises_something(reference, at, bounds.out[at]);
     }
     if (is_promised && seen.insert(weights_of(scalars)).second) rows.push_back(row);
   }
@@ -82,9 +90,18 @@ std::array<std::int64_t, 3> place_of(const Reference& reference, std::size_t row
   return {of_head / problem.heads_q, of_head % problem.heads_q, linear % problem.seqlen_q};
 }
 
-bool promises_something(double bound, double largest_value, Dtype format) {
-  const double least_normal = std::ldexp(1.0, format_facts(format).exponent_min);
-  return std::max(largest_value, least_normal) >= bound;
+bool promises_something(const Reference& reference, std::size_t at, double bound) {
+  const RowStatistics& s = reference.want.statistics;
+  const Problem& problem = reference.c.problem;
+  const RowScalars& row = s.rows[at / static_cast<std::size_t>(problem.head_dim_v)];
+  return std::max(s.max_abs_v[at], flushing_floor(problem, row.visible_count)) >= bound;
+}
+
+double flushing_floor(const Problem& problem, std::int64_t terms) {
+  const int of_out = format_facts(dtype_of_out(problem.dtype)).exponent_min;
+  const int of_sums = std::min(of_out, format_facts(Dtype::kF32).exponent_min);
+  const double lost = (4 * static_cast<double>(terms) + 8) * std::max(1.0, problem.descale_v);
+  return std::max(std::ldexp(1.0, of_out), std::ldexp(lost, of_sums));
 }
 
 }  // namespace ringproof

@@ -27,7 +27,12 @@ std::vector<std::size_t> rows_drawn_apart(const Reference& reference, const Boun
 /// Batch, head and row that row `row` of the answer is.
 std::array<std::int64_t, 3> place_of(const Reference& reference, std::size_t row);
 
-/// A bound beyond every visible value promises nothing, unless it is only the rounding of numbers near zero.
-bool promises_something(double bound, double largest_value, Dtype format);
+/// A bound of element `at` of O beyond every value its row sees promises nothing, unless it is no more than what sums
+/// near zero may lose (flushing_floor).
+bool promises_something(const Reference& reference, std::size_t at, double bound);
+
+/// What a sum over `terms` keys near zero may lose where nothing is declared but the storage dtype: derived in
+/// residual.cpp.
+double flushing_floor(const Problem& problem, std::int64_t terms);
 
 }  // namespace ringproof

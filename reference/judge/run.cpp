@@ -107,18 +107,18 @@ class Call {
       if (role != TensorRole::kQ && !memory_.alias) hidden_.poison(to.view(), tokens, poison_dtype_, buffers_.calls);
       to.remember();
     };
-    input(mine.q, TensorRole::kQ, reference_.inputs.q, rows);
+    input(mine.q, TensorRole::kQ, reference_.inputs_asked().q, rows);
     if (memory_.alias) {
       mine.k.share(mine.q.view());
     } else {
-      input(mine.k, TensorRole::kK, reference_.inputs.k, keys);
+      input(mine.k, TensorRole::kK, reference_.inputs_asked().k, keys);
     }
     if (memory_.alias || memory_.v_in_k) {
       TensorView values = mine.k.view();
       values.shape[3] = problem_.head_dim_v;
       mine.v.share(values);
     } else {
-      input(mine.v, TensorRole::kV, reference_.inputs.v, keys);
+      input(mine.v, TensorRole::kV, reference_.inputs_asked().v, keys);
     }
     const auto output = [&](PlacedTensor& to, TensorRole role, Dtype dtype, const Shape& whole) {
       const Shape shape = with_rows(whole, rows.size());
@@ -221,6 +221,7 @@ Got call_once(const Candidate& candidate, const Description& description, const 
   Got got{CallStatus::kReturned, "", {}, {}, false, {}, 0};
   got.structure_faults = written_late(buffers);
   got.empty_rows_defined = description.has(kEmptyRowsDefined);
+  got.bears_hidden_nan = nan_level_claimed(description) == 2;
   got.lse_leaves_sink_out = reference.c.problem.has_sink && description.has(kLseLeavesSinkOut);
   ++buffers.calls;
   std::optional<Call> call;

@@ -28,6 +28,7 @@ struct Got {
   bool lse_leaves_sink_out = false;           ///< its lse is that of the keys alone, as declared
   Description description{};                  ///< as the candidate gave it for this call
   bool empty_rows_defined = true;             ///< it claims O = 0, lse = -inf there; else they are counted, not judged
+  bool bears_hidden_nan = true;               ///< it claims that a NaN a row does not see changes nothing
   std::vector<bool> rows_spoiled{};  ///< [batch, heads_q, seqlen_q]: see a NaN placed by nan2; empty: none does
   std::vector<std::string> shown{};  ///< properties it does not claim: they never change an outcome
 };

@@ -115,8 +115,8 @@ void Session::hold_to_alone(const Reference& reference, const Description& descr
   if (!is_asked) return;
   const auto b = static_cast<std::int64_t>(calls_ % static_cast<std::uint64_t>(c.problem.batch));
   Reference alone{c,
-                  {batch_element(reference.inputs.q, b), batch_element(reference.inputs.k, b),
-                   batch_element(reference.inputs.v, b)},
+                  {batch_element(reference.inputs_asked().q, b), batch_element(reference.inputs_asked().k, b),
+                   batch_element(reference.inputs_asked().v, b)},
                   {},
                   0};
   alone.c.problem.batch = 1;

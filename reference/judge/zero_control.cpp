@@ -23,7 +23,7 @@ ZeroControl zero_control(const Reference& reference, const Bounds& bounds, const
     const std::size_t row = at / columns;
     const bool is_left_out = !rows_left_out.empty() && rows_left_out[static_cast<std::size_t>(want.row_at(row))];
     if (is_left_out || want.statistics.rows[row].visible_count == 0) continue;
-    if (!promises_something(bounds.out[at], want.statistics.max_abs_v[at], out)) continue;
+    if (!promises_something(reference, at, bounds.out[at])) continue;
     const double error = std::fabs(residual(out, want.out.value[at], want.out.tail_at(at), 0, bounds.out[at]));
     ++control.judged;
     control.inside += error <= bounds.out[at];

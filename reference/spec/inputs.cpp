@@ -35,6 +35,7 @@
 //   walsh_probe      q = 0, k = gauss, v_0 = 1, v_c = +1 if bit c - 1 of s is 0, else -1 (bits past 62 are 0)
 //   head_coded       q = k = gauss, v = 1 + (b H + h) mod 127
 //   exact            one key has all the weight: q_s = m code(t(s)), k_s = code(s) (see below)
+//   special          gauss with what special_inputs.cpp says in it
 //   real(name)       the stored activations, first seqlen tokens, seed unused
 //
 // Where storage is fp8, a is softmax_scale descale_q descale_k. The sink's logits are gauss draws of tensor 5, rounded
@@ -50,6 +51,7 @@
 
 #include "reference/spec/error.h"
 #include "reference/spec/real_inputs.h"
+#include "reference/spec/special_inputs.h"
 #include "reference/spec/visibility.h"
 
 namespace ringproof {
@@ -261,7 +263,7 @@ double key_value(const Problem& problem, const InputRecipe& recipe, const Index&
 
 Inputs make_own(const Problem& problem, const InputRecipe& recipe, const Memory& memory) {
   if (recipe.kind == RecipeKind::kReal) return read_real_inputs(problem, recipe.real_name);
-  const Inputs inputs{
+  Inputs inputs{
       {problem.dtype, problem.shape_q()}, {problem.dtype, problem.shape_k()}, {problem.dtype, problem.shape_v()}};
   const bool broadcast = memory.broadcast_kv;
   if (recipe.kind == RecipeKind::kExact) {
@@ -271,6 +273,7 @@ Inputs make_own(const Problem& problem, const InputRecipe& recipe, const Memory&
   fill(inputs.q, false, [&](const Index& at) { return query_value(problem, recipe, at); });
   fill(inputs.k, broadcast, [&](const Index& at) { return key_value(problem, recipe, at); });
   fill(inputs.v, broadcast, [&](const Index& at) { return value_code(problem, recipe, at); });
+  if (recipe.kind == RecipeKind::kSpecial) make_special(problem, recipe.seed, broadcast, inputs);
   return inputs;
 }
 

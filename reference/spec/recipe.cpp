@@ -19,8 +19,6 @@ const char* name_of(RecipeKind kind) {
   return kNames.at(static_cast<std::size_t>(kind));
 }
 
-bool is_built(RecipeKind kind) { return kind != RecipeKind::kSpecial; }
-
 bool refuses_shared_memory(RecipeKind kind) {
   return kind == RecipeKind::kUniformProbe || kind == RecipeKind::kWalshProbe || kind == RecipeKind::kHeadCoded ||
          kind == RecipeKind::kExact || kind == RecipeKind::kReal;
@@ -51,8 +49,6 @@ std::string to_string(const InputRecipe& recipe) {
 
 void validate(const InputRecipe& recipe, const Problem& problem, const Memory& memory) {
   const std::string name = to_string(recipe);
-  if (!is_built(recipe.kind))
-    throw InputError("the input recipe " + name + " is not built in this version yet; choose another");
   if (refuses_shared_memory(recipe.kind) && (memory.alias || memory.v_in_k || memory.broadcast_kv)) {
     throw InputError("the input recipe " + name +
                      " needs K and V of its own; leave out alias, v_in_k and broadcast_kv");
