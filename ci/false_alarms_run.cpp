@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <deque>
 #include <map>
 #include <optional>
@@ -44,8 +45,8 @@ class Largest {
  public:
   void note(const LargestSeen& seen) {
     const auto [found, is_new] = all_.try_emplace({seen.statistic, seen.dtype, seen.over}, seen);
-    // Written so that a NaN stands, once seen.
-    if (!is_new && !(seen.used() <= found->second.used())) found->second = seen;
+    if (is_new || std::isnan(found->second.used())) return;  // a NaN stands, once seen
+    if (!(seen.used() <= found->second.used())) found->second = seen;
   }
 
   void note(const Evidence& one) {

@@ -107,6 +107,16 @@ class PlantedAlarms(unittest.TestCase):
             [alarm["kernel"] for alarm in pooled], ["accumulator_in_storage_dtype"], said
         )
 
+    def test_of_nan_stand_among_the_largest(self) -> None:
+        code, record, said = count(
+            "--false-alarms", "3", "--mutant", "answer_never_written", "--case", MANY_ROWS
+        )
+        largest = {(one["check"], one["over"]): one for one in record["largest"]}
+        self.assertEqual((code, largest["bound of out", "one Case"]["used"]), (1, "inf"), said)
+        for check in ("bias of out", "noise figure of out"):
+            self.assertEqual(largest[check, "one Case"]["used"], "nan", said)
+            self.assertEqual(largest[check, "one Case"]["kernel"], "answer_never_written")
+
 
 class TheCommand(unittest.TestCase):
     def test_leaves_real_activations_as_they_are(self) -> None:
