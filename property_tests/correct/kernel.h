@@ -33,7 +33,7 @@ T dot(const T* one, const T* other, std::int64_t count) {
 template <class T>
 struct Row {
   const Problem& problem;
-  std::int64_t place;  ///< of the row among all rows of its batch element
+  std::int64_t place;  ///< of the row among all rows of the tensor
   const T* q;
   const Matrix<T>&k, &v;
   std::span<const std::int64_t> keys;  ///< visible, ascending
@@ -134,7 +134,8 @@ void run_rows(const Kernel& kernel, const Declared& declared, const Problem& p, 
           if (sees(p, r, key)) keys.push_back(key);
         }
         Answer<T> answer{std::vector<T>(static_cast<std::size_t>(p.head_dim_v))};
-        const Row<T> row{p, h * p.seqlen_q + r, queries.row(r), head_k, head_v, keys, static_cast<T>(p.softmax_scale)};
+        const Row<T> row{p,    (b * p.heads_q + h) * p.seqlen_q + r, queries.row(r), head_k, head_v,
+                         keys, static_cast<T>(p.softmax_scale)};
         if (!keys.empty() || declared.asks_empty_rows) kernel(row, answer);
         for (std::int64_t c = 0; c < p.head_dim_v; ++c) out.store(b, h, r, c, answer.out[static_cast<std::size_t>(c)]);
         if (lse != nullptr) lse->store(b, h, r, 0, answer.lse);
