@@ -74,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(Coverage, EveryFloor,
                                          Place{kMaskEdge, kBf16, 7, 11}, Place{kGroupMap, kF32, 1, 2},
                                          Place{kGroupMap, kF16, 1, 2}, Place{kGroupMap, kBf16, 1, 2},
                                          Place{kMergeWeights, kF32, 9, 13}, Place{kMergeWeights, kF16, 3, 7},
-                                         Place{kMergeWeights, kBf16, 0, 4}, Place{kMergeOfNegligible, kF32, 2, 5}));
+                                         Place{kMergeWeights, kBf16, 0, 4}, Place{kMergeOfNegligible, kF32, 0, 5}));
 
 TEST(Floors, BelongToMutantsThatExist) {
   const std::vector<Mutant> all = mutants();

@@ -31,7 +31,7 @@ Floors floors_of(FaultClass fault) {
     case FaultClass::kMaskEdge: return {2.29e-4, 2.29e-4, 4.74e-4, 0.00303};
     case FaultClass::kGroupMap: return {2, 2, 2, 2};
     case FaultClass::kMergeWeights: return {1.2e-11, 5.7e-4, 0.00473, 0.0172};
-    case FaultClass::kMergeOfNegligible: return {2.09, 2.09, std::nullopt, std::nullopt};
+    case FaultClass::kMergeOfNegligible: return {2.53, 2.53, std::nullopt, std::nullopt};
   }
   return {};
 }
