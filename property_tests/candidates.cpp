@@ -86,8 +86,10 @@ Candidate oracle_candidate() {
   candidate.name = "oracle";
   candidate.describe = [](Dtype asked, Direction) {
     const LocalStep step = double_step();
-    Description description = description_of(step.dtypes, step.arithmetic(asked));
+    const std::uint32_t fp8 = bit_of(Dtype::kF8E4m3) | bit_of(Dtype::kF8E5m2);
+    Description description = description_of(step.dtypes | fp8, step.arithmetic(asked));
     description.masks |= bit_of(MaskKind::kDocument) | bit_of(MaskKind::kBlockSparse);
+    description.features |= kSoftcap | kSink;
     return description;
   };
   candidate.forward = [](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,

@@ -209,5 +209,22 @@ TEST(DrawnCases, MeetEveryMaskDtypeRecipeAndTopology) {
   EXPECT_NE(count_empty, 0);
 }
 
+TEST(DrawnCases, MeetSoftcapSinkAndDescaleWhereTheyAreDeclared) {
+  const CaseSpace space = space_of(oracle_candidate());
+  std::int64_t count_softcap = 0, count_sink = 0, count_descale = 0;
+  std::set<Dtype> dtypes;
+  expect_property(space, 500, [&](const Case& c) {
+    dtypes.insert(c.problem.dtype);
+    count_softcap += c.problem.softcap != 0;
+    count_sink += c.problem.has_sink;
+    count_descale += c.problem.descale_v != 1;
+    return std::string();
+  });
+  EXPECT_EQ(dtypes.size(), 6u);
+  EXPECT_NE(count_softcap, 0);
+  EXPECT_NE(count_sink, 0);
+  EXPECT_NE(count_descale, 0);
+}
+
 }  // namespace
 }  // namespace ringproof
