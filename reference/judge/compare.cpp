@@ -9,6 +9,7 @@
 
 #include "reference/judge/bound_probabilistic.h"
 #include "reference/judge/independent.h"
+#include "reference/spec/visibility.h"
 
 namespace ringproof {
 namespace {
@@ -114,6 +115,50 @@ TensorEvidence compare_by_value(const Reference& reference, const Arithmetic& ar
   return facts;
 }
 
+bool is_finite(const Tensor& tensor) {
+  const TensorView view = tensor.view();
+  const std::int64_t count = element_count(view.shape);
+  for (std::int64_t at = 0; at < count; ++at) {
+    const auto index = index_of(view.shape, at);
+    if (!std::isfinite(view.load(index[0], index[1], index[2], index[3]))) return false;
+  }
+  return true;
+}
+
+bool holds_nan(const TensorView& view, std::int64_t b, std::int64_t h, std::int64_t s) {
+  for (std::int64_t d = 0; d < view.shape[3]; ++d) {
+    if (std::isnan(view.load(b, h, s, d))) return true;
+  }
+  return false;
+}
+
+// Rows outside a sample are held to no bound; but no answer of finite inputs is NaN, and looking for one is cheap.
+void look_for_nan_outside_the_sample(const Reference& reference, const Got& got, Evidence& evidence) {
+  const std::vector<std::int64_t>& sample = reference.want.rows;
+  const Inputs& in = reference.inputs;
+  if (sample.empty() || !is_finite(in.q) || !is_finite(in.k) || !is_finite(in.v)) return;
+  const Visibility visibility(reference.c.problem);
+  const Shape shape = reference.c.problem.shape_lse();
+  std::int64_t count = 0;
+  std::string first;
+  for (std::int64_t s = 0; s < shape[2]; ++s) {
+    if (visibility.count(s) == 0) continue;
+    for (std::int64_t head = 0; head < shape[0] * shape[1]; ++head) {
+      const std::int64_t b = head / shape[1], h = head % shape[1], row = head * shape[2] + s;
+      const bool is_spoiled = !got.rows_spoiled.empty() && got.rows_spoiled[static_cast<std::size_t>(row)];
+      if (is_spoiled || std::binary_search(sample.begin(), sample.end(), row)) continue;
+      const bool in_out = holds_nan(got.out.view(), b, h, s);
+      if (!in_out && !(got.has_lse && holds_nan(got.lse.view(), b, h, s))) continue;
+      if (count++ > 0) continue;
+      first = std::string(in_out ? "out" : "lse") + " (batch " + std::to_string(b) + ", head " + std::to_string(h) +
+              ", row " + std::to_string(s) + ")";
+    }
+  }
+  if (count == 0) return;
+  evidence.structure_faults.push_back(
+      std::to_string(count) + " rows outside the sample hold a NaN, though all inputs are finite; the first " + first);
+}
+
 }  // namespace
 
 void judge_element(TensorEvidence& facts, Dtype format, const std::array<std::int64_t, 4>& index, double want,
@@ -184,6 +229,7 @@ Evidence compare(const std::string& candidate, const Reference& reference, const
   evidence.rows = reference.rows_judged();
   if (got.status != CallStatus::kReturned) return evidence;
   evidence.warnings = got.shown;
+  look_for_nan_outside_the_sample(reference, got, evidence);
   const Bounds bounds = bound_forward(reference.c, arithmetic, reference.want);
   evidence.tensors = compare_tensors(reference, bounds, bounds, got);
   evidence.by_value = compare_by_value(reference, arithmetic, got);

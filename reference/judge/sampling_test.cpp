@@ -4,9 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "reference/judge/compare.h"
+#include "reference/judge/plain_kernel_test.h"
 #include "reference/judge/reference.h"
 #include "reference/judge/verify.h"
 
@@ -119,6 +123,62 @@ TEST(Sampling, JudgesItsRowsAsTheWholeReferenceDoes) {
   EXPECT_EQ(verify_case(faulty).outcome, Outcome::kRejected);
   EXPECT_EQ(faulty.tensors[0].worst_index, (std::array<std::int64_t, 4>{row / 1400, row / 700 % 2, row % 700, 2}));
   EXPECT_EQ(faulty.tensors[0].want, whole.want.out.value[static_cast<std::size_t>(4 * row + 2)]);
+}
+
+// NaN in a row of the sample is outside its bound; anywhere else it is a fault of structure, unless nothing is seen.
+TEST(Sampling, LooksForNaNInEveryRowThatSeesSomething) {
+  const Case c = case_of(kLong + "5/bhsd/single");
+  const Reference sample = prepare(c, {1, 90}, 1);
+  const PlainKernel exact{[](double x) { return x; }, [](double x) { return x; }};
+  Reference whole = prepare(c, 1);
+  const Got clean = run_plain(exact, whole);
+  const Arithmetic arithmetic = resolve({}, Dtype::kF32);
+  EXPECT_TRUE(compare("it", sample, arithmetic, clean).structure_faults.empty());
+  const std::set<std::int64_t> judged(sample.want.rows.begin(), sample.want.rows.end());
+  std::int64_t row = 2799;
+  while (judged.contains(row)) --row;
+  for (const bool in_lse : {false, true}) {
+    Got got = clean;
+    got.out = Tensor(clean.out), got.lse = Tensor(clean.lse);
+    (in_lse ? got.lse : got.out).view().store(1, 1, row % 700, 0, std::nan(""));
+    const Evidence evidence = compare("it", sample, arithmetic, got);
+    ASSERT_EQ(evidence.structure_faults.size(), 1u);
+    EXPECT_NE(evidence.structure_faults[0].find("1 rows outside the sample hold a NaN"), std::string::npos);
+    EXPECT_NE(evidence.structure_faults[0].find("(batch 1, head 1, row " + std::to_string(row % 700) + ")"),
+              std::string::npos);
+    EXPECT_EQ(verify_case(evidence).outcome, Outcome::kRejected);
+    EXPECT_TRUE(compare("it", whole, arithmetic, got).structure_faults.empty()) << "there it is outside its bound";
+    Reference with_infinity = sample;
+    with_infinity.inputs.q.view().store(0, 0, 0, 0, std::numeric_limits<double>::infinity());
+    EXPECT_TRUE(compare("it", with_infinity, arithmetic, got).structure_faults.empty());
+    got.rows_spoiled.assign(2800, false);
+    got.rows_spoiled[static_cast<std::size_t>(row)] = true;
+    EXPECT_TRUE(compare("it", sample, arithmetic, got).structure_faults.empty());
+  }
+}
+
+// Checks 4 and 5 read the candidate's element at the row's own place, not at its place in the sample.
+TEST(Sampling, FormsNoiseAndBiasOfItsOwnRows) {
+  const Case c = case_of("fwd/bf16/b2.hq2.hkv1.sq400.skv100.dqk8.dv16/full/scale0.35/gauss:5/bhsd/single");
+  const Reference whole = prepare(c, 1), sample = prepare(c, {1, 800}, 1);
+  ASSERT_LT(sample.want.row_count(), whole.want.row_count());
+  const Got got = run_plain(correct_kernel(Dtype::kBf16), whole);
+  const Arithmetic arithmetic = resolve({}, Dtype::kBf16);
+  const Bounds of_whole = bound_forward(c, arithmetic, whole.want),
+               of_sample = bound_forward(c, arithmetic, sample.want);
+  std::vector<std::size_t> rows, rows_in_whole;
+  for (std::size_t row = 0; row < sample.want.row_count(); ++row) {
+    rows.push_back(row);
+    rows_in_whole.push_back(static_cast<std::size_t>(sample.want.row_at(row)));
+  }
+  const NoiseEvidence noise = noise_of(sample, arithmetic, got.out, of_sample, rows, true);
+  const NoiseEvidence same_noise = noise_of(whole, arithmetic, got.out, of_whole, rows_in_whole, true);
+  EXPECT_GT(noise.all_heads.rows, 0);
+  EXPECT_EQ(noise.all_heads.sum, same_noise.all_heads.sum);
+  EXPECT_EQ(noise.worst_index, same_noise.worst_index);
+  const BiasEvidence bias = bias_of(sample, arithmetic, got.out, of_sample, rows, true);
+  EXPECT_EQ(bias.sums.n, bias_of(whole, arithmetic, got.out, of_whole, rows_in_whole, true).sums.n);
+  EXPECT_EQ(verify_case(compare("it", sample, arithmetic, got)).outcome, Outcome::kAccepted);
 }
 
 TEST(Sampling, StandsInTheScopeOfTheVerdict) {
