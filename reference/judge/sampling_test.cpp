@@ -157,6 +157,17 @@ TEST(Sampling, LooksForNaNInEveryRowThatSeesSomething) {
   }
 }
 
+TEST(Sampling, LeavesNaNOfSpecialInputsToTheRowsItHolds) {
+  const Case c = case_of("fwd/fp32/b2.hq2.hkv1.sq700.skv300.dqk8.dv4/full/scale0.35/special:5/bhsd/single");
+  const Reference sample = prepare(c, {1, 90}, 1);
+  Got got{CallStatus::kReturned, "", Tensor(Dtype::kF32, c.problem.shape_out()),
+          Tensor(Dtype::kF32, c.problem.shape_lse()), true};
+  std::int64_t row = 2799;
+  while (std::binary_search(sample.want.rows.begin(), sample.want.rows.end(), row)) --row;
+  got.out.view().store(1, 1, row % 700, 0, std::nan(""));
+  EXPECT_TRUE(compare("it", sample, resolve({}, Dtype::kF32), got).structure_faults.empty());
+}
+
 // Checks 4 and 5 read the candidate's element at the row's own place, not at its place in the sample.
 TEST(Sampling, FormsNoiseAndBiasOfItsOwnRows) {
   const Case c = case_of("fwd/bf16/b2.hq2.hkv1.sq400.skv100.dqk8.dv16/full/scale0.35/gauss:5/bhsd/single");
