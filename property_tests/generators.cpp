@@ -133,6 +133,7 @@ Case draw_case(Draw& draw, const CaseSpace& space, int size) {
   p.softmax_scale = rounded_scalar(draw.one_of(std::array{usual, usual, usual, usual, 1.0, 0.1, -0.5, 0.0}), p.dtype);
   draw_scalars(draw, space, p);
   c.inputs = draw_recipe(draw);
+  if (space.special && draw.one_in(6)) c.inputs = {RecipeKind::kSpecial, 0, "", draw.bits() >> 44};
   c.memory = draw_memory(draw, p.batch);
   draw_alias(draw, c);
   return c;

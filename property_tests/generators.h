@@ -19,6 +19,7 @@ struct CaseSpace {
   bool grouped_heads = false;  ///< heads_q > heads_kv in every Case
   bool softcap = false;        ///< some Cases have one; fp8 has descale factors in most
   bool sink = false;           ///< some Cases have one
+  bool special = false;        ///< some Cases have NaN, infinity and subnormals in their inputs
 };
 
 /// What `candidate` supports by its description; the rank counts are 1, 2, 3, 4, 5, 7 and 8.

@@ -46,10 +46,10 @@ SpecialRows::SpecialRows(const Problem& problem, const Memory& memory, const Inp
   const auto row_of = [&](std::int64_t b, std::int64_t h, std::int64_t s) {
     return static_cast<std::size_t>((b * problem.heads_q + h) * problem.seqlen_q + s);
   };
-  for_each_special(inputs.q, [&](auto b, auto h, auto s, auto, double value) {
-    flags_[row_of(b, h, s)] |= std::isnan(value) ? kSeesNan : kSeesInfinity;
-  });
   const Visibility visibility(problem);
+  for_each_special(inputs.q, [&](auto b, auto h, auto s, auto, double value) {
+    flags_[row_of(b, h, s)] |= std::isnan(value) && visibility.count(s) > 0 ? kSeesNan : kUnspecified;
+  });
   // Tells every row of the key's group what seeing it does, and the others that it is there.
   const auto tell = [&](std::int64_t b, std::int64_t head_kv, std::int64_t key, const auto& seen) {
     if (!visibility.any_row_sees(key) && !memory.alias) return;
@@ -66,11 +66,11 @@ SpecialRows::SpecialRows(const Problem& problem, const Memory& memory, const Inp
     }
   };
   for_each_special(inputs.k, [&](auto b, auto h, auto key, auto, double value) {
-    tell(b, h, key, [&](std::size_t row) { flags_[row] |= std::isnan(value) ? kSeesNan : kSeesInfinity; });
+    tell(b, h, key, [&](std::size_t row) { flags_[row] |= std::isnan(value) ? kSeesNan : kUnspecified; });
   });
   for_each_special(inputs.v, [&](auto b, auto h, auto key, auto column, double value) {
     tell(b, h, key, [&](std::size_t row) {
-      flags_[row] |= std::isnan(value) ? kSeesNanValue : kSeesInfinity;
+      flags_[row] |= std::isnan(value) ? kSeesNanValue : kUnspecified;
       if (std::isnan(value)) nan_in_column_[row * static_cast<std::size_t>(columns_) + column] = true;
     });
   });

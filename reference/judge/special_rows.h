@@ -18,8 +18,9 @@ class SpecialRows {
   SpecialRows() = default;
   SpecialRows(const Problem& problem, const Memory& memory, const Inputs& inputs);
 
-  /// An infinity stands in its q or in a key or value it sees: nothing is said of this row.
-  bool is_unspecified(std::int64_t row) const { return holds(row, kSeesInfinity); }
+  /// An infinity stands in its q or in a key or value it sees, or a NaN in its q though it sees no key (masks that add
+  /// -inf and masks that select differ there): nothing is said of this row.
+  bool is_unspecified(std::int64_t row) const { return holds(row, kUnspecified); }
 
   /// A NaN stands in its q or in a key it sees: O is NaN, lse NaN or +inf.
   bool is_nan(std::int64_t row) const { return holds(row, kSeesNan) && !is_unspecified(row); }
@@ -35,7 +36,7 @@ class SpecialRows {
   bool is_special(std::int64_t row) const;
 
  private:
-  enum Flag : std::uint8_t { kSeesInfinity = 1, kSeesNan = 2, kLiesBeside = 4, kSeesNanValue = 8 };
+  enum Flag : std::uint8_t { kUnspecified = 1, kSeesNan = 2, kLiesBeside = 4, kSeesNanValue = 8 };
   bool holds(std::int64_t row, Flag flag) const {
     return !flags_.empty() && (flags_[static_cast<std::size_t>(row)] & flag) != 0;
   }

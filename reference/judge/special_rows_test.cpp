@@ -93,6 +93,17 @@ TEST(AnInfinity, LeavesARowThatSeesItUnspecifiedWhateverElseItSees) {
   }
 }
 
+TEST(ANanInQ, LeavesARowThatSeesNoKeyUnspecified) {
+  Asked asked("window(0,-1)");
+  asked.c.problem.mask = {MaskKind::kDocument};
+  asked.c.problem.mask.document_lengths_q = {2};
+  asked.c.problem.mask.document_lengths_kv = {4};
+  for (const std::int64_t row : {1, 3}) asked.inputs.q.view().store(0, 2, row, 0, kNan);
+  const SpecialRows rows = asked.rows();
+  EXPECT_TRUE(rows.is_nan(row_of(2, 1)) && !rows.is_unspecified(row_of(2, 1)));
+  EXPECT_TRUE(rows.is_unspecified(row_of(2, 3)) && !rows.is_nan(row_of(2, 3)) && !rows.is_nan(row_of(2, 3), 0));
+}
+
 TEST(AKeyThatNoRowSees, IsOverwrittenAndTellsNobodyUnlessItIsAQueryToo) {
   for (const char* memory : {"bhsd", "bhsd+alias"}) {
     Case c = parse_case(std::string("fwd/fp32/b1.hq2.hkv2.sq4.skv4.dqk2.dv2/window(1,-1)/scale1/gauss:1/") + memory +
