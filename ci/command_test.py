@@ -59,7 +59,8 @@ class TestVerdicts(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
             judged = {record["candidate"] for record in records(folder, "verdict")}
             self.assertLessEqual({"flash_forward_fp32", "ring:double"}, judged)
-            lines = [r["case"] for r in records(folder, "case") if r["candidate"] == "ring:double"]
+            of_cases = records(folder, "case")
+            lines = [r["case"] for r in of_cases if r["candidate"] == "ring:double"]
             for line in REGRESSIONS:
                 self.assertEqual(lines.count(line), 1, line)
 
@@ -73,6 +74,7 @@ class TestVerdicts(unittest.TestCase):
         )
         self.assertIn(f"ringproof gate --candidate canary --case '{smallest}'", done.stdout)
         self.assertIn("REJECTED", done.stdout.splitlines()[-1])
+        self.assertLess(max(map(len, done.stdout.splitlines())), 210)
 
     def test_what_cases_of_ones_own_do_not_exercise_is_said_and_costs_nothing(self) -> None:
         line = SMALL.replace("gauss", "uniform_probe")
@@ -212,7 +214,7 @@ class TestVerdicts(unittest.TestCase):
 
 
 class TestTiersThatAreInstalled(unittest.TestCase):
-    """The files of Cases that stand where an installed command finds them, not those of the tree."""
+    """Cases from where an installed command finds them, not those of the tree."""
 
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
@@ -378,6 +380,7 @@ class TestHelp(unittest.TestCase):
             self.assertEqual(done.returncode, 0)
             self.assertIn("Examples", done.stdout)
             self.assertIn("3 inconclusive", done.stdout)
+            self.assertIn("half a minute", done.stdout)
 
     def test_lists(self) -> None:
         lists = {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -23,17 +24,30 @@ class GateCoverage {
   /// Counts the Case last looked at for the candidate that this evidence is of.
   void count(const Evidence& evidence);
 
-  /// Enters every fault class that `description` can have into the verdict, as facts, and remembers a line for the
+  /// Enters every fault class that `description` can have into the verdict, as facts, and remembers a row for the
   /// terminal. Where a class was not exercised and `is_binding`, an accepted verdict becomes inconclusive.
   void enter(const Description& description, Dtype storage, bool is_binding, Verdict& verdict);
 
-  /// One block for the terminal: what was measured, and what was not exercised.
+  /// One table for the terminal: what was measured, beside its floors; then what was not exercised.
   void print() const;
 
  private:
+  struct Measured {
+    double value = 0;
+    std::optional<double> floor{};
+  };
+  // A candidate on one storage dtype.
+  struct Row {
+    std::string who;
+    Coverage coverage;
+    std::map<std::string, Measured> measures;
+  };
+  static std::string text_of(const Measured& measured);
+
   Coverage of_case_;
   std::map<std::pair<std::string, Dtype>, Coverage> counted_;
-  std::vector<std::string> lines_;
+  std::vector<Row> rows_;
+  std::vector<std::string> sentences_;
 };
 
 }  // namespace ringproof

@@ -123,10 +123,12 @@ void print_power(std::span<const ClassPower> powers) {
   }
   if (rows.empty()) return;
   fmt::print(
-      "\nWhat these Cases would have shown of the candidate they show least of: floor faults seen, and the least\n"
-      "error rejected, shortest rows to longest (the scale off by a share, O too small by a share, lse off by,\n"
-      "one key's weight off by a share; none: not even all of it).\n");
-  fmt::print("{:<9} {:<20} {:>9} {:>12} {:>16} {:>16} {:>16} {:>16}\n", "dtype", "mask", "keys", "floor faults",
+      "\nPower: what these Cases would have shown of the candidate they show least of. Floor faults seen of those "
+      "that\n"
+      "apply, and the least error rejected, on the row lengths that see most .. least: the scale off by a share, O "
+      "too\n"
+      "small by a share, lse off by, one key's weight off by a share (none: not even all of it).\n");
+  fmt::print("{:<9} {:<20} {:>9} {:>12} {:>16} {:>16} {:>16} {:>16}\n", "power", "mask", "keys", "floor faults",
              "scale", "shrink of O", "lse shift", "key weight");
   for (const auto& [key, row] : rows) {
     fmt::print("{:<9} {:<20} {:>9} {:>12} {:>16} {:>16} {:>16} {:>16}\n", to_string(key.first), to_string(key.second),

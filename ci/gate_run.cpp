@@ -21,6 +21,12 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// A statement a line.
+std::string in_lines(std::string text) {
+  for (std::size_t at = text.find("; "); at != std::string::npos; at = text.find("; ", at)) text.replace(at, 2, "\n  ");
+  return text;
+}
+
 }  // namespace
 
 GateRun::GateRun(const GateOptions& options, std::vector<Case> cases, const Machine& machine)
@@ -132,36 +138,42 @@ void GateRun::end_sessions() {
   }
 }
 
-void GateRun::note(const Candidate& candidate, const Case& c, const Evidence& evidence) {
+void GateRun::note(const Candidate& candidate, const Case& c, Evidence evidence) {
+  std::string smallest;
+  if (options_.shrink && !failing_check(evidence).empty()) smallest = find_smallest(candidate, c, evidence);
   CaseVerdict verdict = verify_case(evidence);
-  if (verdict.outcome == Outcome::kRejected && options_.shrink) {
-    verdict.smallest_case = find_smallest(candidate, c, evidence);
-  }
+  verdict.smallest_case = smallest;
   if (writer_) writer_->evidence(sequence_, evidence, verdict);
   ++sequence_;
   const bool is_trouble = verdict.outcome == Outcome::kRejected || verdict.outcome == Outcome::kInconclusive;
   if (is_trouble && ++troubles_[candidate.name] <= kTroublesShown) print_trouble(verdict, candidate.name);
   Group& group = groups_[{candidate.name, evidence.dtype}];
-  group.evidence.push_back(evidence);
+  group.evidence.push_back(std::move(evidence));
   group.smallest_cases.push_back(verdict.smallest_case);
 }
 
-std::string GateRun::find_smallest(const Candidate& candidate, const Case& c, const Evidence& evidence) {
+// "" where nobody looked. What one call on the Case does not repeat is a warning in the evidence.
+std::string GateRun::find_smallest(const Candidate& candidate, const Case& c, Evidence& evidence) {
   progress_.show(cases_done_, "shrinking " + evidence.case_line);
   double& spent = shrink_seconds_[candidate.name];
   const auto start = std::chrono::steady_clock::now();
   const auto may_go_on = [&] { return !interrupt_->asked() && spent + seconds_since(start) < kShrinkSecondsMax; };
-  const Case smallest =
-      smallest_failing(candidate, c, failing_check(evidence), options_.sampling, threads(), may_go_on);
+  if (!may_go_on()) return "";
+  const std::optional<Case> smallest =
+      smallest_failing(candidate, c, failing_reason(evidence), options_.sampling, threads(), may_go_on);
   spent += seconds_since(start);
-  return to_string(smallest);
+  if (smallest) return to_string(*smallest);
+  evidence.warnings.push_back("one call on this Case alone does not show it: rerun the whole sequence of calls");
+  return "";
 }
 
 void GateRun::print_trouble(const CaseVerdict& verdict, const std::string& candidate) {
   progress_.clear();
   const bool is_shrunk = !verdict.smallest_case.empty() && verdict.smallest_case != verdict.case_line;
-  fmt::print("{}: {} on '{}'\n  {}\n", candidate, to_string(verdict.outcome), verdict.case_line, verdict.reason);
+  fmt::print("{}: {} on '{}'\n  {}\n", candidate, to_string(verdict.outcome), verdict.case_line,
+             in_lines(verdict.reason));
   if (!verdict.attribution.empty()) fmt::print("  {}\n", verdict.attribution);
+  for (const std::string& warning : verdict.warnings) fmt::print("  {}\n", warning);
   fmt::print("  rerun: ringproof gate --candidate {} --case '{}'\n", candidate, verdict.case_line);
   if (is_shrunk) {
     fmt::print("  the smallest Case found that still fails: ringproof gate --candidate {} --case '{}'\n", candidate,

@@ -25,6 +25,22 @@ void print_statistics(std::span<const Verdict> verdicts, std::size_t name_width,
   }
 }
 
+// Counts on one line, what needs a measure beside it on its own; coverage has its table.
+void print_facts(const Verdict& v) {
+  std::string counts;
+  for (const Fact& fact : v.facts) {
+    if (fact.name.starts_with("coverage of ")) continue;
+    const bool is_count = fact.unit == "1" && fact.value == std::floor(fact.value);
+    if (is_count) {
+      counts += fmt::format("{}{}: {}", counts.empty() ? "" : "; ", fact.name, fact.value);
+    } else {
+      const std::string unit = fact.unit == "1" ? "" : " " + fact.unit;
+      fmt::print("  {}: {:.3g}{} (against {})\n", fact.name, fact.value, unit, fact.measured_against);
+    }
+  }
+  if (!counts.empty()) fmt::print("  {}\n", counts);
+}
+
 const char* word_for(ExitCode code) {
   switch (code) {
     case ExitCode::kAccepted: return "accepted";
@@ -55,10 +71,7 @@ void print_table(std::span<const Verdict> verdicts) {
     fmt::print("{}: {} ({}), {}: {} of {} Cases\n", v.candidate, to_string(v.outcome), v.contract, v.scope,
                v.count_accepted, v.count_cases - v.count_unsupported);
     if (!v.reason.empty()) fmt::print("  {}\n", v.reason);
-    for (const Fact& fact : v.facts) {
-      const std::string unit = fact.unit == "1" ? "" : " " + fact.unit;
-      fmt::print("  {}: {:.3g}{} (against {})\n", fact.name, fact.value, unit, fact.measured_against);
-    }
+    print_facts(v);
   }
 }
 

@@ -45,19 +45,20 @@ Evidence failed_evidence(const std::string& candidate, const Case& c, const std:
   return evidence;
 }
 
-Case smallest_failing(const Candidate& candidate, const Case& c, const std::string& check, const SamplingRule& rule,
-                      int threads, const std::function<bool()>& may_go_on) {
+std::optional<Case> smallest_failing(const Candidate& candidate, const Case& c, const std::string& reason,
+                                     const SamplingRule& rule, int threads, const std::function<bool()>& may_go_on) {
   Buffers buffers;
-  return shrink(c, [&](const Case& neighbour) {
-    if (!may_go_on()) return false;
+  const auto fails_alike = [&](const Case& tried) {
     try {
-      Evidence evidence = judge_one(candidate, prepare(neighbour, rule, threads), buffers);
-      if (check == "property") PropertyExaminer().examine(candidate, neighbour, evidence);
-      return failing_check(evidence) == check;
+      Evidence evidence = judge_one(candidate, prepare(tried, rule, threads), buffers);
+      if (reason.starts_with("property")) PropertyExaminer().examine(candidate, tried, evidence);
+      return failing_reason(evidence) == reason;
     } catch (const std::exception&) {  // a neighbour whose inputs cannot be made fails in another way
       return false;
     }
-  });
+  };
+  if (!fails_alike(c)) return std::nullopt;
+  return shrink(c, [&](const Case& neighbour) { return may_go_on() && fails_alike(neighbour); });
 }
 
 }  // namespace ringproof

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "reference/judge/compare.h"
@@ -18,9 +19,10 @@ Evidence judge_one(Session& session, const Reference& reference, Got* kept = nul
 /// Evidence that a Case could not be judged for `candidate`, with the reason.
 Evidence failed_evidence(const std::string& candidate, const Case& c, const std::string& reason);
 
-/// The smallest Case on which `check` (failing_check) still rejects `candidate`, as far as `may_go_on` allows: it is
-/// asked before every try. Requires that it rejects it on `c`.
-Case smallest_failing(const Candidate& candidate, const Case& c, const std::string& check, const SamplingRule& rule,
-                      int threads, const std::function<bool()>& may_go_on);
+/// The smallest Case that rejects `candidate` for the same `reason` (failing_reason) in one call, as far as `may_go_on`
+/// allows: it is asked before every try. None where `c` itself, called once on its own, is not rejected for it: what
+/// only a sequence of calls shows cannot be shrunk. `reason` is that of a rejection on `c`.
+std::optional<Case> smallest_failing(const Candidate& candidate, const Case& c, const std::string& reason,
+                                     const SamplingRule& rule, int threads, const std::function<bool()>& may_go_on);
 
 }  // namespace ringproof

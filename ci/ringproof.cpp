@@ -19,6 +19,8 @@ namespace ringproof {
 namespace {
 
 constexpr const char* kExamples = R"(
+The fast tier takes about half a minute of one core, full and nightly longer; Ctrl-C keeps what was finished.
+
 Examples
   ringproof gate                                         every built-in candidate on the fast Cases
   ringproof gate --candidate flash_forward_fp32 --tier full --out report
@@ -35,6 +37,7 @@ Exit codes
 constexpr const char* kPowerExamples = R"(
 Prints the kill matrix: a letter per check that rejects a mutant, a digit per published rule that would have, and
 counts. A mutant counts only on Cases on which the correct kernel it is an edit of is accepted.
+The fast tier takes minutes, full and nightly longer; --mutant runs one fault, with the kernel it is an edit of.
 
 Examples
   ringproof power                                        every mutant and every correct kernel on the fast Cases

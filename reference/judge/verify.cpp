@@ -57,6 +57,17 @@ std::string joined(const Texts& texts, const char* between) {
   return sum;
 }
 
+// "the property's name" of "the property's name: what did not hold"
+std::string property_of(const std::string& fault) { return fault.substr(0, fault.find(": ")); }
+
+// Which tensor and what of it, whatever the count, the place and the rank: 6 elements of out, or 600.
+std::string kind_of(const std::string& fault) {
+  std::string kind = fault;
+  for (const char* from : {" (", ", the first", " on rank"}) kind = kind.substr(0, kind.find(from));
+  std::erase_if(kind, [](char letter) { return '0' <= letter && letter <= '9'; });
+  return kind.substr(std::min(kind.find_first_not_of(' '), kind.size()));
+}
+
 // A check that rejects, and why.
 struct Rejection {
   std::string check, sentence;
@@ -218,6 +229,14 @@ std::vector<std::string> failing_checks(const Evidence& evidence) {
 std::string failing_check(const Evidence& evidence) {
   const std::vector<std::string> checks = failing_checks(evidence);
   return checks.empty() ? "" : checks.front();
+}
+
+std::string failing_reason(const Evidence& evidence) {
+  const std::string check = failing_check(evidence);
+  if (check == "structure") return check + ": " + kind_of(evidence.structure_faults.front());
+  if (check == "determinism") return check + ": " + kind_of(evidence.determinism_faults.front());
+  if (check == "property") return check + ": " + property_of(evidence.property_faults.front());
+  return check;
 }
 
 Verdict verify(std::span<const Evidence> evidence, const std::string& contract) {

@@ -33,7 +33,7 @@ struct CaseVerdict {
   std::string case_line;
   Outcome outcome;
   std::string reason;  ///< "" when accepted
-  /// Of a rejected Case, where somebody looked for it: the smallest Case on which the same check fails.
+  /// Of a rejected Case, where somebody looked for it: the smallest Case that is rejected for the same reason.
   std::string smallest_case{};
   /// Where the residual of a rejected Case lies (attribution.h), and what else a reader should know.
   std::string attribution{};
@@ -78,6 +78,11 @@ std::vector<std::string> failing_checks(const Evidence& evidence);
 
 /// The first of failing_checks; "" for none.
 std::string failing_check(const Evidence& evidence);
+
+/// Why it is rejected, without the numbers: the first failing check and, of structure, determinism and property, what
+/// kind of fault its first sentence speaks of ("structure: elements of out were never written"). Equal for Cases that
+/// fail for the same reason; "" for none.
+std::string failing_reason(const Evidence& evidence);
 
 /// Decides over many: the worst outcome, counts, scope, and the checks that pool rows over Cases. Requires evidence of
 /// one candidate. Over fp8 storage, or where more than half of what was judged could be zeros (a warning: it is shown,

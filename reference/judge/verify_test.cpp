@@ -51,6 +51,29 @@ TEST(Outcomes, RiseInSeverity) {
   EXPECT_STREQ(to_string(Outcome::kRejected), "rejected");
 }
 
+TEST(FailingReason, IsTheSameWhateverTheNumbersSay) {
+  const auto reason = [](const std::string& structure, const std::string& property) {
+    Evidence one = evidence();
+    if (!structure.empty()) one.structure_faults = {structure};
+    if (!property.empty()) one.property_faults = {property};
+    return failing_reason(one);
+  };
+  const std::string unwritten = "64 elements of out were never written, the first (0, 0, 3, 0)";
+  const std::string modified = "the input q or memory beside it was modified (4 bytes) on rank 1";
+  EXPECT_EQ(reason("", ""), "");
+  EXPECT_EQ(reason(unwritten, ""), "structure: elements of out were never written");
+  EXPECT_EQ(reason(unwritten, ""),
+            reason("1 elements of out were never written, the first (0, 0, 0, 0) on rank 2", ""));
+  EXPECT_EQ(reason(modified, ""), "structure: the input q or memory beside it was modified");
+  EXPECT_NE(reason(modified, ""), reason("the input k or memory beside it was modified (4 bytes)", ""));
+  EXPECT_EQ(reason("", "values enter linearly: off by 3"), "property: values enter linearly");
+  Evidence outside = evidence();
+  outside.tensors.front().count_outside = 3;
+  EXPECT_EQ(failing_reason(outside), "bound of out");
+  outside.structure_faults = {unwritten};
+  EXPECT_EQ(failing_reason(outside), "structure: elements of out were never written");
+}
+
 TEST(Verdict, OfCasesWithoutAnElementIsInconclusive) {
   Evidence empty = evidence();
   for (TensorEvidence& facts : empty.tensors) facts.count = 0;
