@@ -163,6 +163,23 @@ TEST(TheExaminer, IsInconclusiveWhereACallDoesNotReturn) {
   EXPECT_NE(verdict.reason.find("no luck"), std::string::npos);
 }
 
+TEST(TheExaminer, LeavesOutWhatTheDeclarationDoesNotCover) {
+  Candidate short_only = built_in("flash_forward_fp32");
+  short_only.describe = [whole = short_only.describe](Dtype dtype, Direction direction) {
+    Description description = whole(dtype, direction);
+    description.seqlen_max = 20;
+    return description;
+  };
+  const Case c = parse_case("fwd/fp32/b1.hq1.hkv1.sq20.skv20.dqk16.dv8/document(20,20)/scale0.25/gauss:1/bhsd/single");
+  EXPECT_EQ(padding_changes_nothing(short_only, c).outcome, Outcome::kUnsupported);
+  Evidence evidence{};
+  evidence.dtype = c.problem.dtype;
+  evidence.status = CallStatus::kReturned;
+  PropertyExaminer().examine(short_only, c, evidence);
+  EXPECT_TRUE(evidence.properties_unasked.empty());
+  EXPECT_EQ(verify_case(evidence).outcome, Outcome::kAccepted);
+}
+
 TEST(EveryProperty, AnySplitIsBrokenByAMergeThatForgetsTheOtherSide) {
   const auto forget = [](const TensorView&, const TensorView&, const TensorView&, const TensorView&) {};
   const Case c = parse_case("fwd/fp32/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");

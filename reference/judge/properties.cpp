@@ -333,12 +333,13 @@ PropertyResult one_rank_equals_single(const Candidate& ring, const Candidate& si
   one.problem.topology = {Schedule::kSingle};
   const Inputs inputs = inputs_of(one);
   const PropertyAnswer want = answer_to(single, one, inputs);
+  if (want.trouble.outcome != Outcome::kAccepted) return want.trouble;
   const Description description = ring.describe(Dtype::kDefault, one.direction);
   for (const Schedule schedule : {Schedule::kContiguous, Schedule::kStriped, Schedule::kZigzag}) {
     if ((description.schedules & bit_of(schedule)) == 0) continue;
     one.problem.topology = {schedule, 1};
     PropertyResult result = differ(answer_to(ring, one, inputs), want, want.is_deterministic);
-    if (result.outcome == Outcome::kAccepted) continue;
+    if (result.outcome == Outcome::kAccepted || result.outcome == Outcome::kUnsupported) continue;
     result.sentence = to_string(one.problem.topology) + ": " + result.sentence;
     return result;
   }
@@ -420,6 +421,7 @@ void PropertyExaminer::examine(const Candidate& candidate, const Case& c, Eviden
     if (asked++ >= kCasesPerProperty) continue;
     const PropertyResult result = property.holds(candidate, c);
     const std::string sentence = std::string(property.name) + ": " + result.sentence;
+    if (result.outcome == Outcome::kUnsupported) --asked;  // its changed Case lies outside the declaration
     if (result.outcome == Outcome::kAccepted) ++evidence.count_properties;
     if (result.outcome == Outcome::kRejected) evidence.property_faults.push_back(sentence);
     if (result.outcome == Outcome::kInconclusive) evidence.properties_unasked.push_back(sentence);

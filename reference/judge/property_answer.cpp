@@ -88,6 +88,10 @@ PropertyAnswer answer_to(const Candidate& candidate, const Case& c, const Inputs
       attention_forward(with_data(problem, inputs), inputs.q.view(), inputs.k.view(), inputs.v.view(), 1), 0};
   Buffers buffers;
   answer.got = run(candidate, reference, buffers);
+  if (answer.got.status == CallStatus::kUnsupported) {
+    answer.trouble = {Outcome::kUnsupported, answer.got.reason};
+    return answer;
+  }
   if (answer.got.status != CallStatus::kReturned) {
     answer.trouble = {Outcome::kInconclusive, "a call for a property did not return: " + answer.got.reason};
     return answer;

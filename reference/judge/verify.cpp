@@ -87,12 +87,13 @@ void reject_noise(const NoiseEvidence& noise, const Reject& reject) {
 // In the order of judgement.md; a check that rejects appears once.
 std::vector<Rejection> rejections_of(const Evidence& evidence) {
   std::vector<Rejection> all;
-  if (evidence.status != CallStatus::kReturned) return all;
   const auto reject = [&](const std::string& check, const std::string& sentence) { all.push_back({check, sentence}); };
   const auto reject_faults = [&](const std::string& check, const std::vector<std::string>& faults) {
     if (!faults.empty()) reject(check, joined(faults, "; "));
   };
+  // A call that did not return still shows what the one before it wrote late.
   reject_faults("structure", evidence.structure_faults);
+  if (evidence.status != CallStatus::kReturned) return all;
   if (!all_inside(evidence.by_value)) reject(evidence.by_value.name, outside_sentence(evidence.by_value));
   for (const TensorEvidence& tensor : evidence.tensors) {
     if (!all_inside(tensor)) reject("bound of " + tensor.name, outside_sentence(tensor));
@@ -194,17 +195,17 @@ CaseVerdict verify_case(const Evidence& evidence) {
   const auto decide = [&](Outcome outcome, const std::string& reason) {
     return CaseVerdict{evidence.case_line, outcome, reason, "", evidence.attribution, evidence.warnings};
   };
-  switch (evidence.status) {
-    case CallStatus::kUnsupported:
-    case CallStatus::kRefused: return decide(Outcome::kUnsupported, evidence.reason);
-    case CallStatus::kFailed: return decide(Outcome::kInconclusive, evidence.reason);
-    case CallStatus::kReturned: break;
-  }
   const std::vector<Rejection> rejections = rejections_of(evidence);
   if (!rejections.empty()) {
     std::vector<std::string> sentences;
     for (const Rejection& one : rejections) sentences.push_back(one.sentence);
     return decide(Outcome::kRejected, joined(sentences, "; "));
+  }
+  switch (evidence.status) {
+    case CallStatus::kUnsupported:
+    case CallStatus::kRefused: return decide(Outcome::kUnsupported, evidence.reason);
+    case CallStatus::kFailed: return decide(Outcome::kInconclusive, evidence.reason);
+    case CallStatus::kReturned: break;
   }
   if (!evidence.properties_unasked.empty()) {
     return decide(Outcome::kInconclusive, joined(evidence.properties_unasked, "; "));

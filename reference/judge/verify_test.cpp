@@ -192,6 +192,16 @@ TEST(CaseVerdict, FollowsTheCall) {
   expect_verdict(evidence(CallStatus::kFailed, "the device is gone"), Outcome::kInconclusive, "the device is gone");
 }
 
+TEST(CaseVerdict, IsRejectedForALateWriteThatACallWithoutAnAnswerFound) {
+  for (const CallStatus status : {CallStatus::kRefused, CallStatus::kFailed}) {
+    Evidence one = evidence(status, "no");
+    one.tensors.clear();
+    one.structure_faults = {"the call before wrote late"};
+    expect_verdict(one, Outcome::kRejected, "the call before wrote late");
+    EXPECT_EQ(failing_checks(one), std::vector<std::string>{"structure"});
+  }
+}
+
 TEST(CaseVerdict, NamesFaultsOfStructureBeforeAnythingElse) {
   Evidence one = evidence();
   one.structure_faults = {"out was not written", "q was modified"};

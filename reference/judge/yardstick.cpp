@@ -1,6 +1,7 @@
 // The yardstick of candidates.md. Two things that only hardware decides, and no kernel can declare looser than the
 // hardware is, belong to it: matrix units read fp32, P included, as TF32, and truncate their sums to the bits of
-// numerics.md's table, 23 at least for 16-bit and 13 for 8-bit operands. Their own power is measured and stated.
+// numerics.md's table, 23 at least for 16-bit and 13 for 8-bit operands, in blocks of 32 products at most: a block's
+// error grows with its length, so that a long one hides as much as few bits do. Their own power is measured and stated.
 //
 // Merges: one may cost 64 u = 2^-18 (R1), so that 32 of them cost as much as the exponential may, at any length.
 
@@ -15,6 +16,7 @@ namespace {
 
 constexpr double kExpErrorMax = 0x1p-13, kTanhErrorMax = 0x1p-10;
 constexpr std::int64_t kKeysPerMerge = 64, kMergesFree = 32;
+constexpr std::int32_t kBlockMax = 32;  // the longest of numerics.md's table
 
 int fraction_bits_least(Dtype storage) { return size_bytes(storage) == 1 ? 13 : 23; }
 
@@ -56,6 +58,9 @@ std::vector<MendedField> fields_beyond_yardstick(const Arithmetic& declared, Dty
   if (got.mma_block > 0 && got.accumulator_fraction_bits < fraction_bits_least(storage)) {
     mend("truncating accumulators of " + std::to_string(got.accumulator_fraction_bits) + " bits",
          [&](Arithmetic& a) { a.accumulator_fraction_bits = fraction_bits_least(storage); });
+  }
+  if (kBlockMax < got.mma_block) {
+    mend("truncating blocks of " + std::to_string(got.mma_block), [](Arithmetic& a) { a.mma_block = kBlockMax; });
   }
   return beyond;
 }

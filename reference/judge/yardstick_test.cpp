@@ -59,7 +59,8 @@ const std::vector<Loose> kLoose{
     {[](Arithmetic& a) { a.score_dtype = Dtype::kF8E4m3; }, "scores fp8_e4m3"},
     {[](Arithmetic& a) { a.operand_dtype = Dtype::kF8E4m3; }, "operands fp8_e4m3"},
     {[](Arithmetic& a) { a.partial_dtype = Dtype::kF8E4m3; }, "partials fp8_e4m3"},
-    {[](Arithmetic& a) { a.mma_block = 32, a.accumulator_fraction_bits = 13; }, "truncating accumulators of 13 bits"}};
+    {[](Arithmetic& a) { a.mma_block = 32, a.accumulator_fraction_bits = 13; }, "truncating accumulators of 13 bits"},
+    {[](Arithmetic& a) { a.mma_block = 1 << 20, a.accumulator_fraction_bits = 25; }, "truncating blocks of 1048576"}};
 
 TEST(Yardstick, PutsBackEveryFieldThatIsLooser) {
   for (const Dtype storage : kStorages) {
