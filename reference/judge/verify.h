@@ -73,7 +73,7 @@ CaseVerdict verify_case(const Evidence& evidence);
 
 /// Every check that rejects this evidence, by its fixed name, in the order of judgement.md: "structure",
 /// "out by value", "bound of out", "bound of lse", "probabilistic bound of out", "probabilistic bound of lse",
-/// "noise figure of out", "bias of out", "determinism", "property". Empty where nothing came back.
+/// "noise figure of out", "bias of out", "determinism", "property". Where nothing came back: what was written late.
 std::vector<std::string> failing_checks(const Evidence& evidence);
 
 /// The first of failing_checks; "" for none.
