@@ -221,7 +221,7 @@ TEST(DrawnCases, MeetEveryMaskDtypeRecipeAndTopology) {
   });
   EXPECT_EQ(masks.size(), 4u);
   EXPECT_EQ(dtypes.size(), 4u);
-  EXPECT_EQ(recipes.size(), 14u);
+  EXPECT_EQ(recipes.size(), 15u);
   EXPECT_EQ(topologies.size(), 22u);
   EXPECT_NE(count_empty, 0);
 }

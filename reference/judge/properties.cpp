@@ -188,7 +188,7 @@ PropertyResult hidden_keys_change_nothing(const Candidate& candidate, const Case
       return true;
     });
   }
-  return differ(before, after, before.is_deterministic,
+  return differ(before, after, before.is_batch_invariant,
                 [&](const ElementIndex& at) { return untouched[static_cast<std::size_t>(at.row)]; });
 }
 
@@ -205,7 +205,7 @@ PropertyResult other_heads_change_nothing(const Candidate& candidate, const Case
   negate_elements(changed.k, is_other);
   negate_elements(changed.v, is_other);
   const PropertyAnswer before = answer_to(candidate, c, inputs), after = answer_to(candidate, c, changed);
-  return differ(before, after, before.is_deterministic, is_kept);
+  return differ(before, after, before.is_batch_invariant, is_kept);
 }
 
 PropertyResult key_order_changes_nothing(const Candidate& candidate, const Case& original) {

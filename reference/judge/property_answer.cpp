@@ -98,6 +98,7 @@ PropertyAnswer answer_to(const Candidate& candidate, const Case& c, const Inputs
   }
   const Description description = candidate.describe(problem.dtype, c.direction);
   answer.is_deterministic = description.has(kForwardDeterministic);
+  answer.is_batch_invariant = answer.is_deterministic && description.has(kBatchInvariant);
   answer.bounds = bound_forward(answer.c, resolve(description.arithmetic, problem.dtype), reference.want);
   if (answer.got.lse_leaves_sink_out) answer.bounds.lse = answer.bounds.lse_keys;
   if (!answer.got.structure_faults.empty()) answer.trouble = rejected(answer.got.structure_faults.front());

@@ -22,8 +22,9 @@ struct PropertyAnswer {
   Case c;
   Got got;
   Bounds bounds;
-  bool is_deterministic = false;  ///< the candidate claims the same bits for the same call
-  PropertyResult trouble{};       ///< why there is nothing to compare; accepted otherwise
+  bool is_deterministic = false;    ///< the candidate claims the same bits for the same call
+  bool is_batch_invariant = false;  ///< and whatever else is computed beside it
+  PropertyResult trouble{};         ///< why there is nothing to compare; accepted otherwise
 };
 
 /// Calls the candidate on `inputs` in place of those of the Case. Requires a Case that the candidate's description

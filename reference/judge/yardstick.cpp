@@ -42,13 +42,19 @@ std::vector<MendedField> fields_beyond_yardstick(const Arithmetic& declared, Dty
   format(&Arithmetic::p_dtype, read_as(wide.p_dtype), "P ");
   format(&Arithmetic::accumulator_dtype, wide.accumulator_dtype, "accumulators ");
   format(&Arithmetic::partial_dtype, storage, "partials ");
-  if (kExpErrorMax < got.exp_error_relative) {
-    mend("exp " + shortest(got.exp_error_relative), [](Arithmetic& a) { a.exp_error_relative = kExpErrorMax; });
+  // Where every key may be a rescale event (any order, no tile declared), the errors of all of them add up.
+  const bool every_key = got.key_order == KeyOrder::kAnyOrder && got.tile_kv == 0;
+  const auto events = static_cast<double>(every_key ? std::max<std::int64_t>(keys, 1) : 1);
+  const double exp_most = std::max(kExpErrorMax / events, wide.exp_error_relative);
+  if (exp_most < got.exp_error_relative) {
+    mend("exp " + shortest(got.exp_error_relative), [&](Arithmetic& a) { a.exp_error_relative = exp_most; });
   }
   if (kTanhErrorMax < got.tanh_error_relative) {
     mend("tanh " + shortest(got.tanh_error_relative), [](Arithmetic& a) { a.tanh_error_relative = kTanhErrorMax; });
   }
-  const std::int64_t merges_most = keys / kKeysPerMerge + kMergesFree;
+  // A merge rounds a narrow partial: none of those is free.
+  const bool narrow = is_narrower(got.partial_dtype, got.accumulator_dtype);
+  const std::int64_t merges_most = keys / kKeysPerMerge + (narrow ? 0 : kMergesFree);
   if (merges_most < got.merges) {
     mend(std::to_string(got.merges) + " merges", [&](Arithmetic& a) { a.merges = merges_most; });
   }

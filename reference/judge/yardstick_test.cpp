@@ -78,6 +78,21 @@ TEST(Yardstick, PutsBackEveryFieldThatIsLooser) {
             std::vector<std::string>{"operands bf16"});
 }
 
+TEST(Yardstick, GrantsNoFreeMergesOfNarrowPartials) {
+  const Arithmetic declared = declared_by([](Arithmetic& a) { a.merges = 32, a.partial_dtype = Dtype::kBf16; });
+  const std::vector<MendedField> fields = fields_beyond_yardstick(declared, Dtype::kBf16, 640);
+  ASSERT_EQ(fields.size(), 1u);
+  EXPECT_EQ(fields[0].arithmetic.merges, 10);
+}
+
+TEST(Yardstick, AddsUpTheExponentialsOfKeysInAnyOrder) {
+  const Arithmetic declared =
+      declared_by([](Arithmetic& a) { a.exp_error_relative = 0x1p-13, a.key_order = KeyOrder::kAnyOrder; });
+  const std::vector<MendedField> fields = fields_beyond_yardstick(declared, Dtype::kF32, 1024);
+  ASSERT_EQ(fields.size(), 1u);
+  EXPECT_EQ(fields[0].arithmetic.exp_error_relative, resolve({}, Dtype::kF32).exp_error_relative);
+}
+
 TEST(Yardstick, MendsOneFieldAtATime) {
   const Arithmetic declared = declared_by([](Arithmetic& a) { a.merges = 1'000'000, a.exp_error_relative = 0.05; });
   const std::vector<MendedField> fields = fields_beyond_yardstick(declared, Dtype::kF32, 640);
