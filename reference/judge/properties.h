@@ -28,8 +28,8 @@ PropertyResult values_enter_linearly(const Candidate& candidate, const Case& c);
 PropertyResult common_offset_changes_nothing(const Candidate& candidate, const Case& c);
 
 /// Other K and V in every key that one row (drawn from the seed) does not see leave that row, and all rows that
-/// see none of those keys, what they were, bit for bit where batch invariance is claimed: for a causal mask, rows ignore
-/// the future.
+/// see none of those keys, what they were, bit for bit where batch invariance is claimed: for a causal mask, rows
+/// ignore the future.
 PropertyResult hidden_keys_change_nothing(const Candidate& candidate, const Case& c);
 
 /// Other q, k and v in all batches and kv heads but one leave that one what it was, bit for bit where batch
