@@ -96,10 +96,10 @@ void GateRun::judge(const Case& c, const Reference* reference, const std::string
     examiner_.examine(candidate, c, evidence);
     note(candidate, c, evidence);
     if (evidence.status != CallStatus::kReturned) continue;
-    groups_[{candidate.name, evidence.dtype}].contract = contract_of(got.description, evidence.dtype);
     power_.note(candidate.name, got.description, *reference, threads());
     if (!dropped) dropped = dropped_mass(*reference, threads());
     Group& group = groups_[{candidate.name, evidence.dtype}];
+    group.contract = contract_of(got.description, evidence.dtype);
     group.dropped = merged(group.dropped, *dropped);
   }
 }

@@ -3,7 +3,9 @@
 // numerics.md's table, 23 at least for 16-bit and 13 for 8-bit operands, in blocks of 32 products at most: a block's
 // error grows with its length, so that a long one hides as much as few bits do. Their own power is measured and stated.
 //
-// Merges: one may cost 64 u = 2^-18 (R1), so that 32 of them cost as much as the exponential may, at any length.
+// Merges: one may cost 64 u = 2^-18 (R1), so that 32 of them cost as much as the exponential may, at any length; of
+// narrow partials, which every merge rounds, none is free. Exponentials: where any key may be a rescale event, the
+// errors of all of them together are held to what one may have.
 
 #include "reference/judge/yardstick.h"
 
