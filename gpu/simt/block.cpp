@@ -23,10 +23,6 @@ constexpr int kLanesPerWarp = 32;
 constexpr std::size_t kSharedMemoryAlignment = 128;
 constexpr unsigned char kPoison = 0xff;  // as float, double and half: NaN
 
-bool same_place(const Site& a, const Site& b) {
-  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
-}
-
 bool names_lane(std::uint32_t mask, int lane) { return ((mask >> lane) & 1u) != 0; }
 
 bool is_vote(WarpOperation operation) {
@@ -43,6 +39,13 @@ const char* name(WarpOperation operation) {
     case WarpOperation::kBallot: return "__ballot_sync";
     case WarpOperation::kAny: return "__any_sync";
     case WarpOperation::kAll: return "__all_sync";
+    case WarpOperation::kMmaBf16: return "mma_m16n8k16<bf16>";
+    case WarpOperation::kMmaFp16: return "mma_m16n8k16<fp16>";
+    case WarpOperation::kMmaF64: return "mma_m8n8k4_f64";
+    case WarpOperation::kLdmatrixX2: return "ldmatrix_x2";
+    case WarpOperation::kLdmatrixX2Trans: return "ldmatrix_x2_trans";
+    case WarpOperation::kLdmatrixX4: return "ldmatrix_x4";
+    case WarpOperation::kLdmatrixX4Trans: return "ldmatrix_x4_trans";
   }
   return "?";
 }
@@ -68,10 +71,37 @@ constinit thread_local dim3 blockDim{}, gridDim{};
 bool inside_kernel() { return block_running != nullptr; }
 unsigned char* shared_memory() { return running_block().shared_memory(); }
 int lane() { return running_block().lane(); }
+int thread_number() { return running_block().thread_number(); }
+MmaNumerics mma_numerics() { return running_block().options().mma; }
 void barrier(const Site& site) { running_block().barrier(site); }
 std::uint64_t warp_operation(WarpOperation operation, std::uint32_t mask, std::uint64_t value, int source,
                              const Site& site) {
   return running_block().warp_operation(operation, mask, value, source, site);
+}
+void warp_collective(WarpOperation operation, void (*run)(void* const*), void* lane_data, const Site& site) {
+  running_block().warp_collective(operation, run, lane_data, site);
+}
+void named_barrier(int id, int thread_count, bool waits, const Site& site) {
+  running_block().named_barrier(id, thread_count, waits, site);
+}
+void require_shared(const void* address, std::size_t bytes, std::size_t alignment, const char* what, const Site& site) {
+  running_block().require_shared(address, bytes, alignment, what, site);
+}
+void note_read(const void* address, std::size_t bytes, const Site& site) {
+  running_block().note_access(address, bytes, Access::kRead, site);
+}
+void start_async_copy(void* shared, const void* global, std::size_t bytes, const Site& site) {
+  running_block().start_async_copy(
+      {static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global), bytes, site});
+}
+void commit_async_copies(const Site& site) { running_block().commit_async_copies(site); }
+void wait_for_async_copies(int groups_left, const Site& site) {
+  running_block().wait_for_async_copies(groups_left, site);
+}
+void prepare_atomic(const void* address, std::size_t bytes, const Site& site) {
+  Block& block = running_block();
+  block.require_aligned(address, bytes, "the address of an atomic", site);
+  block.note_access(address, bytes, Access::kAtomic, site);
 }
 
 int ReadySet::take_at_or_after(int thread) {
@@ -97,7 +127,7 @@ int ReadySet::take_highest() {
 }
 
 void Block::FreeAligned::operator()(unsigned char* memory) const {
-  ::operator delete(memory, std::align_val_t{kSharedMemoryAlignment});
+  ::operator delete (memory, std::align_val_t{kSharedMemoryAlignment});
 }
 
 void Block::prepare(const Launch& launch) {
@@ -107,11 +137,12 @@ void Block::prepare(const Launch& launch) {
   while (stacks_.size() < thread_count) stacks_.emplace_back();
   // Exactly the size asked for, so that AddressSanitizer's red zone begins where shared memory ends.
   if (shared_memory_ == nullptr || shared_memory_bytes_ != launch.smem_bytes) {
-    shared_memory_.reset(static_cast<unsigned char*>(
-        ::operator new(launch.smem_bytes, std::align_val_t{kSharedMemoryAlignment})));
+    shared_memory_.reset(
+        static_cast<unsigned char*>(::operator new (launch.smem_bytes, std::align_val_t{kSharedMemoryAlignment})));
     shared_memory_bytes_ = launch.smem_bytes;
   }
   threads_.assign(thread_count, Thread{});
+  named_barriers_.fill({});
   warps_.assign((thread_count + kLanesPerWarp - 1) / kLanesPerWarp, Warp{});
   for (std::size_t i = 0; i < thread_count; ++i) {
     Thread& thread = threads_[i];
@@ -126,7 +157,7 @@ void Block::prepare(const Launch& launch) {
   gridDim = launch.grid;
 }
 
-std::optional<Report> Block::run(uint3 block_index, std::uint64_t seed) {
+std::optional<Report> Block::run(uint3 block_index, std::uint64_t block_number, std::uint64_t seed) {
   block_index_ = block_index;
   blockIdx = block_index;
   random_.seed(seed);
@@ -140,11 +171,16 @@ std::optional<Report> Block::run(uint3 block_index, std::uint64_t seed) {
     thread.context = stacks_[static_cast<std::size_t>(thread.number)].start(&Block::enter, thread.number);
     make_ready(thread);
   }
+  Observer* const observer = launch_.options.observer;
+  if (observer != nullptr) {
+    observer->block_started({block_number, alive_, shared_memory_.get(), shared_memory_bytes_});
+  }
   block_running = this;
   running_ = &take_next();
   show(*running_);
   switch_context(worker_, running_->context);
   block_running = nullptr;
+  if (observer != nullptr) observer->block_ended();
   return report_;
 }
 
@@ -169,6 +205,12 @@ void Block::report_exception(const std::string& what) {
 
 void Block::finish_thread() {
   Thread& thread = *running_;
+  if (!thread.copies.empty()) {
+    fail(ReportKind::kUnwaitedCopy, thread_name(thread.number) + " returns with " +
+                                        std::to_string(thread.copies.count()) +
+                                        " cp.async copies that it never waited for, the first started at " +
+                                        to_string(thread.copies.oldest().site));
+  }
   thread.state = State::kDone;
   --alive_;
   Warp& warp = warps_[static_cast<std::size_t>(thread.warp)];
@@ -176,10 +218,13 @@ void Block::finish_thread() {
   for (int i = 0; i < warp.pending_count; ++i) {
     const Pending& pending = warp.pending[static_cast<std::size_t>(i)];
     if (!names_lane(pending.mask, thread.lane)) continue;
-    fail(ReportKind::kExitedLane, "lane " + std::to_string(thread.lane) +
-                                      " returns while lanes wait for it in the " + describe(warp, pending));
+    fail(ReportKind::kExitedLane,
+         "lane " + std::to_string(thread.lane) + " returns while lanes wait for it in the " + describe(warp, pending));
   }
-  if (alive_ == 0) leave_context(thread.context, worker_);
+  if (alive_ == 0) {
+    require_no_barrier_half_full();
+    leave_context(thread.context, worker_);
+  }
   if (at_barrier_ == alive_) release_barrier();
   running_ = &take_next();
   show(*running_);
@@ -207,14 +252,15 @@ void Block::fail_deadlocked() {
   std::string text = std::to_string(alive_) + " threads wait and none can run:";
   int shown = 0;
   for (const Thread& thread : threads_) {
-    if (thread.state != State::kAtBarrier && thread.state != State::kInWarpOperation) continue;
+    if (thread.state == State::kReady || thread.state == State::kDone) continue;
     if (shown == kThreadsShownMax) {
       text += " ...";
       break;
     }
-    text += (shown++ == 0 ? " " : "; ") + thread_name(thread.number) +
-            (thread.state == State::kAtBarrier ? " at the __syncthreads at " : " in the warp operation at ") +
-            to_string(thread.site);
+    const char* const where = thread.state == State::kAtBarrier        ? " at the __syncthreads at "
+                              : thread.state == State::kAtNamedBarrier ? " at the named barrier at "
+                                                                       : " in the warp operation at ";
+    text += (shown++ == 0 ? " " : "; ") + thread_name(thread.number) + where + to_string(thread.site);
   }
   fail(ReportKind::kDeadlock, text);
 }
@@ -250,6 +296,7 @@ void Block::wait_for_turn() {
 }
 
 void Block::barrier(const Site& site) {
+  if (is_ignored(site)) return;
   running_->state = State::kAtBarrier;
   running_->site = site;
   if (++at_barrier_ == alive_) release_barrier();
@@ -271,6 +318,7 @@ void Block::release_barrier() {
                                           " threads reach the __syncthreads at " + to_string(first->site) +
                                           ", the others have returned");
   }
+  if (Observer* const observer = launch_.options.observer) observer->barrier_released(first->site);
   at_barrier_ = 0;
   for (Thread& thread : threads_) make_ready(thread);
 }
@@ -279,13 +327,12 @@ Block::Pending& Block::join(Warp& warp, WarpOperation operation, std::uint32_t m
   const Thread& thread = *running_;
   const auto call = [&] { return std::string(name(operation)) + " at " + to_string(site); };
   if (!names_lane(mask, thread.lane)) {
-    fail(ReportKind::kWrongMask, "the mask of the " + call() + " does not name lane " +
-                                     std::to_string(thread.lane) + ", which calls it");
+    fail(ReportKind::kWrongMask,
+         "the mask of the " + call() + " does not name lane " + std::to_string(thread.lane) + ", which calls it");
   }
   if ((mask & ~warp.alive) != 0) {
     fail(ReportKind::kExitedLane, "the mask of the " + call() + " names lane " +
-                                      std::to_string(std::countr_zero(mask & ~warp.alive)) +
-                                      ", which has returned");
+                                      std::to_string(std::countr_zero(mask & ~warp.alive)) + ", which has returned");
   }
   for (int i = 0; i < warp.pending_count; ++i) {
     Pending& pending = warp.pending[static_cast<std::size_t>(i)];
@@ -307,6 +354,7 @@ Block::Pending& Block::join(Warp& warp, WarpOperation operation, std::uint32_t m
 
 std::uint64_t Block::warp_operation(WarpOperation operation, std::uint32_t mask, std::uint64_t value, int source,
                                     const Site& site) {
+  if (operation == WarpOperation::kSync && is_ignored(site)) return 0;
   Thread& thread = *running_;
   Warp& warp = warps_[static_cast<std::size_t>(thread.warp)];
   // Lanes that the last warp of the block never had are not missing: kernels name all 32 as a matter of course.
@@ -321,12 +369,51 @@ std::uint64_t Block::warp_operation(WarpOperation operation, std::uint32_t mask,
     return thread.result;
   }
   complete(warp, pending);
-  // The last to arrive could simply go on; a random order must be free to let others go first.
-  if (launch_.options.order == Order::kRandom) {
-    make_ready(thread);
-    wait_for_turn();
-  }
+  wait_unless_last_may_go_on();
   return thread.result;
+}
+
+void Block::wait_unless_last_may_go_on() {
+  // The last to arrive could simply go on; a random order must be free to let others go first.
+  if (launch_.options.order != Order::kRandom) return;
+  make_ready(*running_);
+  wait_for_turn();
+}
+
+void Block::warp_collective(WarpOperation operation, void (*run)(void* const*), void* lane_data, const Site& site) {
+  Thread& thread = *running_;
+  Warp& warp = warps_[static_cast<std::size_t>(thread.warp)];
+  if (warp.existing != ~0u) {
+    fail(ReportKind::kExitedLane, "the " + std::string(name(operation)) + " at " + to_string(site) +
+                                      " needs 32 lanes and the last warp of the block has " +
+                                      std::to_string(std::popcount(warp.existing)));
+  }
+  Pending& pending = join(warp, operation, ~0u, site);
+  Thread* const lanes = running_ - thread.lane;
+  if (pending.arrived != 0) {
+    const Thread& first = lanes[std::countr_zero(pending.arrived)];
+    if (!same_place(first.site, site)) {
+      fail(ReportKind::kDifferentOperations, "lanes of one warp come to the " + std::string(name(operation)) + " at " +
+                                                 to_string(site) + " and at " + to_string(first.site));
+    }
+  }
+  thread.site = site;
+  thread.lane_data = lane_data;
+  pending.arrived |= 1u << thread.lane;
+  if (pending.arrived != ~0u) {
+    thread.state = State::kInWarpOperation;
+    wait_for_turn();
+    return;
+  }
+  std::array<void*, kLanesPerWarp> data;
+  for (int i = 0; i < kLanesPerWarp; ++i) data[static_cast<std::size_t>(i)] = lanes[i].lane_data;
+  run(data.data());
+  if (Observer* const observer = launch_.options.observer) observer->warp_exchanged(thread.warp, ~0u, site);
+  for (int i = 0; i < kLanesPerWarp; ++i) {
+    if (i != thread.lane) make_ready(lanes[i]);
+  }
+  pending = warp.pending[static_cast<std::size_t>(--warp.pending_count)];
+  wait_unless_last_may_go_on();
 }
 
 void Block::complete(Warp& warp, Pending& pending) {
@@ -351,6 +438,11 @@ void Block::complete(Warp& warp, Pending& pending) {
       thread.result = lanes[thread.source].value;
     }
     if (&thread != running_) make_ready(thread);
+  }
+  if (Observer* const observer = launch_.options.observer) {
+    const bool orders = pending.operation == WarpOperation::kSync;
+    (observer->*(orders ? &Observer::warp_synced : &Observer::warp_exchanged))(running_->warp, pending.mask,
+                                                                               running_->site);
   }
   pending = warp.pending[static_cast<std::size_t>(--warp.pending_count)];
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -9,7 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "gpu/simt/async_copies.h"
 #include "gpu/simt/fiber.h"
+#include "gpu/simt/observer.h"
 #include "gpu/simt/runtime.h"
 
 /// One block of CUDA threads: who runs, who waits for what, and the memory they share.
@@ -38,17 +41,28 @@ class Block {
   void prepare(const Launch& launch);
 
   /// Runs all threads of one block to their end, or until the first report.
-  std::optional<Report> run(uint3 block_index, std::uint64_t seed);
+  std::optional<Report> run(uint3 block_index, std::uint64_t block_number, std::uint64_t seed);
 
   /// What the functions of the same names in runtime.h do, for the running thread.
   void barrier(const Site& site);
   std::uint64_t warp_operation(WarpOperation operation, std::uint32_t mask, std::uint64_t value, int source,
                                const Site& site);
+  void warp_collective(WarpOperation operation, void (*run)(void* const* lanes), void* lane_data, const Site& site);
+  void named_barrier(int id, int thread_count, bool waits, const Site& site);
+  void require_shared(const void* address, std::size_t bytes, std::size_t alignment, const char* what,
+                      const Site& site);
+  void note_access(const void* address, std::size_t bytes, Access access, const Site& site);
+  void require_aligned(const void* address, std::size_t alignment, const char* what, const Site& site);
+  void start_async_copy(const AsyncCopy& copy);
+  void commit_async_copies(const Site& site);
+  void wait_for_async_copies(int groups_left, const Site& site);
   unsigned char* shared_memory() const { return shared_memory_.get(); }
+  const LaunchOptions& options() const { return launch_.options; }
   int lane() const { return running_->lane; }
+  int thread_number() const { return running_->number; }
 
  private:
-  enum class State { kReady, kAtBarrier, kInWarpOperation, kDone };
+  enum class State { kReady, kAtBarrier, kAtNamedBarrier, kInWarpOperation, kDone };
 
   struct Thread {
     Context context;
@@ -58,6 +72,8 @@ class Block {
     Site site;  ///< where it waits
     std::uint64_t value = 0, result = 0;
     int source = 0;
+    void* lane_data = nullptr;
+    AsyncCopies copies;
   };
   /// A warp operation for which some lanes have arrived. Masks of one warp's pending operations are disjoint.
   struct Pending {
@@ -68,6 +84,13 @@ class Block {
     std::uint32_t existing = 0, alive = 0;
     int pending_count = 0;
     std::array<Pending, 32> pending{};
+  };
+  /// One round of a named barrier.
+  struct NamedBarrier {
+    int thread_count = 0, arrived_count = 0;
+    std::bitset<1024> arrived;
+    std::vector<int> waiting;
+    Site first;
   };
   struct FreeAligned {
     void operator()(unsigned char* memory) const;
@@ -84,6 +107,12 @@ class Block {
   void wait_for_turn();
   void show(const Thread& thread) const;
   void release_barrier();
+  bool is_ignored(const Site& site) const {
+    return launch_.options.ignored_sync.line == site.line && same_place(launch_.options.ignored_sync, site);
+  }
+  void require_no_barrier_half_full();
+  void require_possible_barrier(int id, int thread_count, const Site& site);
+  void wait_unless_last_may_go_on();
   Pending& join(Warp& warp, WarpOperation operation, std::uint32_t mask, const Site& site);
   void complete(Warp& warp, Pending& pending);
   std::string place() const;
@@ -93,6 +122,7 @@ class Block {
   std::vector<FiberStack> stacks_;
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
+  std::array<NamedBarrier, 16> named_barriers_;
   std::unique_ptr<unsigned char[], FreeAligned> shared_memory_;
   std::size_t shared_memory_bytes_ = 0;
 

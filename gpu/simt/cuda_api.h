@@ -14,8 +14,8 @@ namespace ringproof::simt::cuda {
 inline void check(cudaError_t status, const char* call, const char* file = __builtin_FILE(),
                   int line = __builtin_LINE()) {
   if (status == cudaSuccess) return;
-  throw Error(std::string(call) + " failed: " + cudaGetErrorString(status) + " (" + file + ":" +
-              std::to_string(line) + ")");
+  throw Error(std::string(call) + " failed: " + cudaGetErrorString(status) + " (" + file + ":" + std::to_string(line) +
+              ")");
 }
 
 /// The block's shared memory: smem_bytes of the launch, aligned to 128 bytes.

@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "gpu/simt/atomics.h"
 #include "gpu/simt/host_types.h"
 #include "gpu/simt/runtime.h"
 
@@ -74,8 +75,7 @@ T __shfl_down_sync(std::uint32_t mask, T value, unsigned delta, int width = warp
 }
 
 inline std::uint32_t __ballot_sync(std::uint32_t mask, int predicate, Site site = Site::current()) {
-  return static_cast<std::uint32_t>(
-      warp_operation(WarpOperation::kBallot, mask, predicate != 0, 0, site));
+  return static_cast<std::uint32_t>(warp_operation(WarpOperation::kBallot, mask, predicate != 0, 0, site));
 }
 
 inline int __any_sync(std::uint32_t mask, int predicate, Site site = Site::current()) {

@@ -118,7 +118,7 @@ void work_on(const Launch& launch, std::uint64_t block_count, const BlockOrder& 
     const std::uint64_t i = order(n);
     const uint3 index = {static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
                          static_cast<unsigned>(i / grid.x / grid.y)};
-    if (std::optional<Report> report = block->run(index, mix(launch.options.seed ^ mix(i)))) {
+    if (std::optional<Report> report = block->run(index, i, mix(launch.options.seed ^ mix(i)))) {
       std::lock_guard lock(progress.mutex);
       progress.reports.emplace_back(n, std::move(*report));
       progress.stopped = true;
@@ -129,12 +129,6 @@ void work_on(const Launch& launch, std::uint64_t block_count, const BlockOrder& 
 
 }  // namespace
 
-std::string to_string(const Site& site) {
-  if (site.file == nullptr) return "?";
-  const std::string file = site.file;
-  return file.substr(file.rfind('/') + 1) + ":" + std::to_string(site.line);
-}
-
 const char* to_string(ReportKind kind) {
   switch (kind) {
     case ReportKind::kDeadlock: return "deadlock";
@@ -144,6 +138,10 @@ const char* to_string(ReportKind kind) {
     case ReportKind::kExitedLane: return "exited lane";
     case ReportKind::kDifferentOperations: return "different operations";
     case ReportKind::kInactiveSource: return "inactive source";
+    case ReportKind::kWrongNamedBarrier: return "wrong named barrier";
+    case ReportKind::kMisaligned: return "misaligned address";
+    case ReportKind::kOutsideShared: return "outside shared memory";
+    case ReportKind::kUnwaitedCopy: return "unwaited copy";
     case ReportKind::kException: return "exception";
   }
   return "?";
@@ -155,9 +153,8 @@ std::vector<Report> run(const Launch& launch) {
   const std::uint64_t row_count = std::uint64_t{launch.grid.x} * launch.grid.y;
   const std::uint64_t block_count = row_count * launch.grid.z;
   const BlockOrder order(launch.options, block_count);
-  const unsigned thread_count =
-      launch.options.thread_count > 0 ? static_cast<unsigned>(launch.options.thread_count)
-                                      : std::max(1u, std::thread::hardware_concurrency());
+  const unsigned thread_count = launch.options.thread_count > 0 ? static_cast<unsigned>(launch.options.thread_count)
+                                                                : std::max(1u, std::thread::hardware_concurrency());
   Progress progress;
   run_with_helpers(static_cast<int>(std::min<std::uint64_t>(thread_count, block_count)) - 1, [&] {
     try {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gpu/simt/host_types.h"
+#include "gpu/simt/site.h"
 
 /// Runs the grid of one kernel launch on the CPU. Kernels see gpu/simt/host_api.h; this is what stands behind it.
 ///
@@ -18,25 +19,27 @@ namespace ringproof::simt::host {
 /// the same bits under each.
 enum class Order { kForward, kReverse, kRandom };
 
+/// How the sums of a tensor core's mma with fp32 accumulators are rounded. A kernel is right under each.
+enum class MmaNumerics {
+  kSequentialFp32,  ///< products added to the accumulator in the order of k, each sum rounded to fp32
+  kExactThenRound,  ///< the exact sum of the 16 products and the accumulator, rounded once, to nearest
+  kHopper,          ///< all 17 terms cut to 25 fraction bits below the largest exponent, added exactly, rounded to zero
+};
+
+struct Observer;
+
 /// How a launch is carried out. On the host the `stream` argument of launch() points to one of these, or is null for
 /// the defaults, so that nothing global changes what a launch does.
 struct LaunchOptions {
   Order order = Order::kForward;
-  std::uint64_t seed = 0;   ///< read by Order::kRandom only
-  int thread_count = 0;     ///< OS threads, the caller's included; 0 = as many as the machine has
+  std::uint64_t seed = 0;  ///< read by Order::kRandom only
+  int thread_count = 0;    ///< OS threads, the caller's included; 0 = as many as the machine has
+  MmaNumerics mma = MmaNumerics::kSequentialFp32;
+  /// The synchronisation at this place (__syncthreads, __syncwarp, cp_async_wait, barrier_sync, barrier_arrive) is
+  /// passed as if it were not written there: fault injection. Folders do not matter. No file = none.
+  Site ignored_sync;
+  Observer* observer = nullptr;  ///< is told how threads are ordered; null: nobody, at no cost
 };
-
-/// A place in the kernel's source. (std::source_location is missing from clang 14 with libstdc++.)
-struct Site {
-  const char* file = nullptr;
-  int line = 0;
-  static constexpr Site current(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-    return {file, line};
-  }
-};
-
-/// "flash_forward_fp32.cuh:93": the file's name without its folders.
-std::string to_string(const Site& site);
 
 /// What a kernel can do that CUDA forbids. Blocks stop at the first one: nothing computed after it means anything.
 enum class ReportKind {
@@ -47,6 +50,10 @@ enum class ReportKind {
   kExitedLane,           ///< the mask of a warp operation names a lane that has returned
   kDifferentOperations,  ///< lanes of one mask wait in different warp operations
   kInactiveSource,       ///< a shuffle reads a lane that the mask does not name
+  kWrongNamedBarrier,    ///< a named barrier with an impossible id or count, two counts, or left half full at the end
+  kMisaligned,           ///< an address of an ldmatrix, cp.async or atomic is not a multiple of what it needs
+  kOutsideShared,        ///< ldmatrix or cp.async touch what is not the block's shared memory
+  kUnwaitedCopy,         ///< a thread returns while cp.async copies it started are under way
   kException,            ///< a C++ exception left the kernel
 };
 
@@ -78,18 +85,52 @@ std::vector<Report> run(const Launch& launch);
 /// Throws Error with the text of the first report, if there is one.
 void throw_if_any(const std::vector<Report>& reports);
 
-enum class WarpOperation { kSync, kShuffle, kShuffleXor, kShuffleUp, kShuffleDown, kBallot, kAny, kAll };
+enum class WarpOperation {
+  kSync,
+  kShuffle,
+  kShuffleXor,
+  kShuffleUp,
+  kShuffleDown,
+  kBallot,
+  kAny,
+  kAll,
+  kMmaBf16,
+  kMmaFp16,
+  kMmaF64,
+  kLdmatrixX2,
+  kLdmatrixX2Trans,
+  kLdmatrixX4,
+  kLdmatrixX4Trans,
+};
 
 /// What the running CUDA thread can ask of its block; host_api.h gives it CUDA's names. All but inside_kernel() require
 /// that this code runs inside a kernel.
 bool inside_kernel();
 unsigned char* shared_memory();
 int lane();
+int thread_number();  ///< within the block
+MmaNumerics mma_numerics();
 /// Waits for every thread of the block.
 void barrier(const Site& site);
+/// Comes to named barrier `id` of `thread_count` threads; waits for the others if `waits`.
+void named_barrier(int id, int thread_count, bool waits, const Site& site);
 /// Waits for every lane of `mask` and returns this lane's result: for shuffles the value of lane `source`, for votes
 /// one bit per lane whose value is not zero.
 std::uint64_t warp_operation(WarpOperation operation, std::uint32_t mask, std::uint64_t value, int source,
                              const Site& site);
+/// What all 32 lanes of a warp do together at one place (PTX's .sync.aligned): each hands over `lane_data`, the last to
+/// come calls `run` with those of lanes 0 to 31.
+void warp_collective(WarpOperation operation, void (*run)(void* const* lanes), void* lane_data, const Site& site);
+/// Reports unless [address, address + bytes) is aligned and in the block's shared memory; `what` names it.
+void require_shared(const void* address, std::size_t bytes, std::size_t alignment, const char* what, const Site& site);
+/// Tells the observer, if there is one, of a read of this thread.
+void note_read(const void* address, std::size_t bytes, const Site& site);
+/// cp.async: starts a copy to shared memory; from null, of zeros. Makes a group of what was started. Waits until at
+/// most `groups_left` groups are under way.
+void start_async_copy(void* shared, const void* global, std::size_t bytes, const Site& site);
+void commit_async_copies(const Site& site);
+void wait_for_async_copies(int groups_left, const Site& site);
+/// Before an atomic operation: reports a misaligned address, tells the observer.
+void prepare_atomic(const void* address, std::size_t bytes, const Site& site);
 
 }  // namespace ringproof::simt::host

@@ -14,6 +14,7 @@
 #ifdef __CUDACC__
 
 #include "gpu/simt/cuda_api.h"
+#include "gpu/simt/ptx.h"
 #ifndef SIMT_BACKEND
 #define SIMT_BACKEND on_cuda
 #endif
@@ -24,6 +25,7 @@ namespace api = cuda;
 #else
 
 #include "gpu/simt/host_api.h"
+#include "gpu/simt/ptx.h"
 #ifndef SIMT_BACKEND
 #define SIMT_BACKEND on_host
 #endif
