@@ -2,18 +2,23 @@
 
 #include <vector>
 
+#include "gpu/kernels.h"
 #include "reference/spec/candidate.h"
 #include "reference/spec/local_step.h"
 
 namespace ringproof {
 
-/// The kernels of this folder as candidates: `flash_forward_fp32`, run by the host runtime, and
-/// `flash_forward_fp32:cuda`, the same source on CUDA device 0 (its not_run_reason says so where there is none, or no
-/// CUDA in the build).
-/// Both take tensors in host memory; the `stream` argument is not read.
+/// A kernel as a candidate on tensors in host memory, run by the host runtime; its `stream` argument is not read.
+Candidate candidate_on_host(const FlashKernel& kernel);
+
+/// The same source on CUDA device 0, `NAME:cuda`; its not_run_reason says so where there is no device, or no CUDA in
+/// the build.
+Candidate candidate_on_cuda(const FlashKernel& kernel);
+
+/// Every kernel of flash_kernels(), in both ways.
 std::vector<Candidate> gpu_candidates();
 
-/// The same kernels as the compute of a ring, by the names of their candidates, run by the host runtime.
+/// The kernels that can be the compute of a ring, by the names of their candidates, run by the host runtime.
 std::vector<LocalStep> gpu_local_steps();
 
 }  // namespace ringproof

@@ -52,10 +52,8 @@ struct Tensors {
 Tensors run_kernel(const Problem& problem) {
   Tensors t(problem);
   const TensorView lse = t.lse.view();
-  const Band band = {-kUnbounded, problem.seqlen_kv - problem.seqlen_q};
-  on_host::flash_forward_fp32(make_flash_params(t.q.view(), t.k.view(), t.v.view(), t.out.view(), &lse, band,
-                                                problem.softmax_scale),
-                              nullptr);
+  on_host::flash_forward_fp32(
+      make_flash_params(problem, t.q.view(), t.k.view(), t.v.view(), t.out.view(), &lse), nullptr);
   return t;
 }
 
@@ -82,11 +80,10 @@ TEST(GpuCandidates, CandidateOnTheHostGivesTheBitsOfTheKernel) {
 
 TEST(GpuCandidates, WhatTheDescriptionLeavesOutIsRefusedAndNothingIsWritten) {
   const Candidate candidate = candidate_named("flash_forward_fp32");
-  std::vector<Problem> beyond(4, causal_problem());
+  std::vector<Problem> beyond(3, causal_problem());
   beyond[0].dtype = Dtype::kBf16;
-  beyond[1].mask.kind = MaskKind::kDocument;
-  beyond[2].head_dim_v = 129;
-  beyond[3].topology.schedule = Schedule::kZigzag;
+  beyond[1].head_dim_v = 257;
+  beyond[2].topology.schedule = Schedule::kZigzag;
   for (const Problem& problem : beyond) {
     const Description description = candidate.describe(problem.dtype, Direction::kForward);
     EXPECT_NE(unsupported_reason(description, problem), "");
@@ -108,7 +105,7 @@ TEST(GpuCandidates, LocalStepGivesTheBitsOfTheKernelForAShiftedBand) {
   const Problem problem = causal_problem();
   const Tensors want = run_kernel(problem);
   const std::vector<LocalStep> steps = gpu_local_steps();
-  ASSERT_EQ(steps.size(), 1u);
+  ASSERT_GE(steps.size(), 1u);
   EXPECT_EQ(steps[0].name, "flash_forward_fp32");
   EXPECT_EQ(steps[0].arithmetic(Dtype::kF32).partial_dtype, Dtype::kF32);
   LocalProblem local{2, 4, 2, 40, 70, 16, 24, {-kUnbounded, 30}, 0.25};
@@ -121,7 +118,7 @@ TEST(GpuCandidates, LocalStepGivesTheBitsOfTheKernelForAShiftedBand) {
 TEST(GpuCandidates, CandidateThatCannotRunHereSaysWhy) {
   for (const Candidate& candidate : gpu_candidates()) {
     if (candidate.not_run_reason.empty()) continue;
-    EXPECT_EQ(candidate.name, "flash_forward_fp32:cuda");
+    EXPECT_TRUE(candidate.name.ends_with(":cuda")) << candidate.name;
     EXPECT_EQ(candidate.not_run_reason.rfind("no CUDA device", 0), 0u) << candidate.not_run_reason;
   }
 }

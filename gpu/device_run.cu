@@ -80,6 +80,31 @@ class DeviceTensor {
   cudaStream_t stream_;
 };
 
+/// A table on the device: a copy of `count` elements of host memory, or that much memory with nothing in it.
+template <class T>
+class DeviceArray {
+ public:
+  explicit DeviceArray(std::int64_t count) {
+    if (count > 0) check(cudaMalloc(&data_, static_cast<std::size_t>(count) * sizeof(T)), "cudaMalloc");
+  }
+  DeviceArray(const T* host, std::int64_t count) : DeviceArray(host == nullptr ? 0 : count) {
+    if (data_ == nullptr) return;
+    check(cudaMemcpy(data_, host, static_cast<std::size_t>(count) * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
+  }
+  ~DeviceArray() { cudaFree(data_); }
+  DeviceArray(const DeviceArray&) = delete;
+  DeviceArray& operator=(const DeviceArray&) = delete;
+  T* get() const { return data_; }
+
+ private:
+  T* data_ = nullptr;
+};
+
+std::int64_t count_of_blocks(const FlashParams& params) {
+  if (params.block_mask == nullptr || params.seqlen_q == 0 || params.seqlen_kv == 0) return 0;
+  return ((params.seqlen_q - 1) / params.block_q + 1) * ((params.seqlen_kv - 1) / params.block_kv + 1);
+}
+
 }  // namespace
 
 std::string device_missing_reason() {
@@ -89,9 +114,8 @@ std::string device_missing_reason() {
   return count > 0 ? "" : "no CUDA device";
 }
 
-void run_on_device(void (*kernel)(const FlashParams&, void* stream), const TensorView& q, const TensorView& k,
-                   const TensorView& v, const TensorView& out, const TensorView* lse, const Band& band,
-                   double softmax_scale) {
+void run_on_device(const FlashKernel& kernel, const Problem& problem, const TensorView& q, const TensorView& k,
+                   const TensorView& v, const TensorView& out, const TensorView* lse) {
   check(cudaSetDevice(0), "cudaSetDevice");
   const Stream stream;
   const DeviceTensor device_q(q, stream.get()), device_k(k, stream.get()), device_v(v, stream.get());
@@ -102,10 +126,21 @@ void run_on_device(void (*kernel)(const FlashParams&, void* stream), const Tenso
     device_lse.emplace(*lse, stream.get());
     lse_view = device_lse->view();
   }
-  kernel(make_flash_params(device_q.view(), device_k.view(), device_v.view(), device_out.view(),
-                           lse != nullptr ? &lse_view : nullptr, band, softmax_scale),
-         stream.get());
-  check(cudaStreamSynchronize(stream.get()), "flash kernel");
+  FlashParams params = make_flash_params(problem, device_q.view(), device_k.view(), device_v.view(), device_out.view(),
+                                         lse != nullptr ? &lse_view : nullptr);
+  const std::int64_t starts = params.documents + 1;
+  const DeviceArray starts_q(params.document_starts_q, starts), starts_kv(params.document_starts_kv, starts);
+  const DeviceArray flags(params.block_mask, count_of_blocks(params));
+  const DeviceArray sink(params.sink, params.heads_q);
+  params.document_starts_q = starts_q.get();
+  params.document_starts_kv = starts_kv.get();
+  params.block_mask = flags.get();
+  params.sink = sink.get();
+  const std::int64_t workspace_bytes = kernel.workspace_bytes != nullptr ? kernel.workspace_bytes(params) : 0;
+  const DeviceArray<unsigned char> workspace(workspace_bytes);
+  params.workspace = workspace.get();
+  kernel.on_cuda(params, stream.get());
+  check(cudaStreamSynchronize(stream.get()), kernel.name);
   device_out.copy_back();
   if (device_lse) device_lse->copy_back();
 }

@@ -9,12 +9,15 @@
 // inside, is FlashAttention-2's (Dao 2023). All arithmetic is fp32, products and sums rounded to nearest (nvcc
 // contracts them to fma), the scores scaled once, P never rounded further.
 //
+// A sink is one more score of every row that has no value: the row starts with m = sink, l = 1, o = 0.
+//
 // What a row does not see does not touch it, NaN included: hidden scores are replaced, not multiplied by zero, and
-// the products P V run over the row's own range of keys. What it does see gets through: no comparison hides a NaN.
+// the products P V run over the row's own keys. What it does see gets through: no comparison hides a NaN.
 
 #include <cstdint>
 
 #include "gpu/flash_forward_fp32.h"
+#include "gpu/kernel_mask.cuh"
 #include "gpu/simt/simt.h"
 #include "reference/spec/error.h"
 
@@ -42,17 +45,6 @@ struct FlashTiles {
 
 /// The j-th of a thread's columns.
 __device__ constexpr int column_of(int lane, int j) { return 32 * (j / 4) + 4 * lane + j % 4; }
-
-/// Keys first..last that a row sees; first > last when it sees none.
-struct VisibleKeys {
-  std::int64_t first, last;
-};
-
-/// Requires a band clamped to the lengths, so that no sum overflows.
-__device__ inline VisibleKeys visible_keys(const FlashParams& prm, std::int64_t row) {
-  const std::int64_t zero = 0;
-  return {max(zero, row + prm.band_lo), min(prm.seqlen_kv - 1, row + prm.band_hi)};
-}
 
 /// b if it is larger, and never because it is NaN: a NaN score must not become the maximum it is subtracted from (it
 /// reaches l and O through its own exponential).
@@ -88,14 +80,14 @@ __device__ void load_keys(FlashTiles<D>& tiles, const FlashParams& prm, const fl
   }
 }
 
-/// o += P V for a thread's rows and columns; row i takes the keys first[i] .. last[i] of the tile. With kWhole every
-/// row takes every key and the limits are not read.
+/// o += P V for a thread's rows and columns; row i takes the keys of the tile that `bits[i]` names. With kWhole every
+/// row takes every key and the bits are not read.
 template <int D, bool kWhole>
 __device__ void add_values(float (&o)[kRowsPerThread][D / kLanesPerRow], const FlashTiles<D>& tiles, int row, int lane,
-                           const int (&first)[kRowsPerThread], const int (&last)[kRowsPerThread]) {
+                           const std::uint64_t (&bits)[kRowsPerThread]) {
   for (int c = 0; c < FlashTiles<D>::kTileKv; ++c) {
     for (int i = 0; i < kRowsPerThread; ++i) {
-      if (!kWhole && (c < first[i] || c > last[i])) continue;
+      if (!kWhole && !(bits[i] >> c & 1)) continue;
       const float p = tiles.p[row + i][c];
       for (int j = 0; j < D / kLanesPerRow; j += 4) add_multiple(&o[i][j], p, &tiles.v[c][column_of(lane, j)]);
     }
@@ -113,37 +105,40 @@ __global__ void __launch_bounds__(kThreads) flash_forward_fp32_kernel(const Flas
   const std::int64_t row0 = blockIdx.x % tiles_q * kTileQ;
   const std::int64_t head = blockIdx.x / tiles_q % prm.heads_q, batch = blockIdx.x / tiles_q / prm.heads_q;
   const std::int64_t head_kv = head / (prm.heads_q / prm.heads_kv);
-  const float* q = prm.q + batch * prm.q_stride[0] + head * prm.q_stride[1];
-  const float* k = prm.k + batch * prm.k_stride[0] + head_kv * prm.k_stride[1];
-  const float* v = prm.v + batch * prm.v_stride[0] + head_kv * prm.v_stride[1];
+  const float* q = static_cast<const float*>(prm.q) + batch * prm.q_stride[0] + head * prm.q_stride[1];
+  const float* k = static_cast<const float*>(prm.k) + batch * prm.k_stride[0] + head_kv * prm.k_stride[1];
+  const float* v = static_cast<const float*>(prm.v) + batch * prm.v_stride[0] + head_kv * prm.v_stride[1];
+  const float scale = static_cast<float>(prm.scale), softcap = static_cast<float>(prm.softcap);
+  const float sink = prm.sink != nullptr ? prm.sink[head] : -INFINITY;
 
   const int lane = static_cast<int>(threadIdx.x) % kLanesPerRow;
   const int row = static_cast<int>(threadIdx.x) / kLanesPerRow * kRowsPerThread;
 
-  VisibleKeys visible[kRowsPerThread];
+  KeySpan span[kRowsPerThread];
+  bool empty[kRowsPerThread];
   float m[kRowsPerThread], l[kRowsPerThread], o[kRowsPerThread][kOutputsPerThread];
+#pragma unroll
   for (int i = 0; i < kRowsPerThread; ++i) {
-    visible[i] = visible_keys(prm, row0 + row + i);
-    if (row0 + row + i >= prm.seqlen_q) visible[i] = {0, -1};
-    m[i] = -INFINITY;
-    l[i] = 0.0f;
+    span[i] = span_of_row(prm, row0 + row + i);
+    empty[i] = true;
+    m[i] = sink;
+    l[i] = lane == 0 && sink != -INFINITY ? 1.0f : 0.0f;
     for (int j = 0; j < kOutputsPerThread; ++j) o[i][j] = 0.0f;
   }
   load_queries(tiles, prm, q, row0);
 
-  // Both ends of a row's range grow with the row: the first row's first key and the last row's last key bound the tile.
-  const std::int64_t key_begin = visible_keys(prm, row0).first / kTileKv * kTileKv;
-  const std::int64_t key_last = visible_keys(prm, min(row0 + kTileQ, prm.seqlen_q) - 1).last;
-  // The same for the rows of a warp, which may end earlier and see fewer keys.
+  const KeySpan all = span_of_rows(prm, row0, row0 + kTileQ);
+  // The rows of a warp may end earlier and see fewer keys.
   const std::int64_t warp_row = row0 + static_cast<int>(threadIdx.x) / 32 * kRowsPerWarp;
   const bool warp_has_rows = warp_row < prm.seqlen_q;
-  const std::int64_t warp_first = visible_keys(prm, warp_row).first;
-  const std::int64_t warp_last = visible_keys(prm, min(warp_row + kRowsPerWarp, prm.seqlen_q) - 1).last;
-  for (std::int64_t key0 = key_begin; key0 <= key_last; key0 += kTileKv) {
+  for (std::int64_t key0 = all.first / kTileKv * kTileKv; key0 <= all.last; key0 += kTileKv) {
+    if (sight_of(prm, row0, row0 + kTileQ, key0, key0 + kTileKv) == Sight::kNone) continue;
     __syncthreads();  // everyone is done with the previous keys
     load_keys(tiles, prm, k, v, key0);
     __syncthreads();  // the queries and these keys are complete
-    if (!warp_has_rows || key0 > warp_last || key0 + kTileKv <= warp_first) continue;
+    if (!warp_has_rows || sight_of(prm, warp_row, warp_row + kRowsPerWarp, key0, key0 + kTileKv) == Sight::kNone) {
+      continue;
+    }
 
     float s[kRowsPerThread][kScoresPerThread];
     for (int i = 0; i < kRowsPerThread; ++i) {
@@ -157,18 +152,19 @@ __global__ void __launch_bounds__(kThreads) flash_forward_fp32_kernel(const Flas
       }
     }
 
-    int first[kRowsPerThread], last[kRowsPerThread];
+    std::uint64_t bits[kRowsPerThread];
     bool whole = true;
+#pragma unroll  // or the rows' registers become memory
     for (int i = 0; i < kRowsPerThread; ++i) {
-      const std::int64_t begin = 0, end = kTileKv;
-      first[i] = static_cast<int>(min(end, max(begin, visible[i].first - key0)));
-      last[i] = static_cast<int>(max(begin - 1, min(end - 1, visible[i].last - key0)));
-      whole = whole && first[i] == 0 && last[i] == kTileKv - 1;
+      bits[i] = visible_bits<kTileKv>(prm, span[i], row0 + row + i, key0);
+      whole = whole && bits[i] == low_bits(kTileKv);
+      empty[i] = empty[i] && bits[i] == 0;
 
       float m_new = m[i];
       for (int j = 0; j < kScoresPerThread; ++j) {
-        const int c = column_of(lane, j);
-        s[i][j] = c >= first[i] && c <= last[i] ? s[i][j] * prm.scale : -INFINITY;
+        const float scaled = s[i][j] * scale;
+        const float score = softcap > 0.0f ? softcap * tanhf(scaled / softcap) : scaled;
+        s[i][j] = bits[i] >> column_of(lane, j) & 1 ? score : -INFINITY;
         m_new = larger(m_new, s[i][j]);
       }
       for (int w = kLanesPerRow / 2; w > 0; w /= 2) m_new = larger(m_new, __shfl_xor_sync(~0u, m_new, w));
@@ -187,48 +183,49 @@ __global__ void __launch_bounds__(kThreads) flash_forward_fp32_kernel(const Flas
     }
     __syncwarp();  // P of a row is written and read by the same warp
     if (whole) {
-      add_values<D, true>(o, tiles, row, lane, first, last);
+      add_values<D, true>(o, tiles, row, lane, bits);
     } else {
-      add_values<D, false>(o, tiles, row, lane, first, last);
+      add_values<D, false>(o, tiles, row, lane, bits);
     }
   }
 
   if (!warp_has_rows) return;
+  float* const lse = static_cast<float*>(prm.lse);
+#pragma unroll
   for (int i = 0; i < kRowsPerThread; ++i) {
     for (int w = kLanesPerRow / 2; w > 0; w /= 2) l[i] += __shfl_xor_sync(~0u, l[i], w);
     const std::int64_t r = row0 + row + i;
     if (r >= prm.seqlen_q) continue;
-    // Asked of the band, not of l, which may be NaN.
-    const bool empty = visible[i].first > visible[i].last;
-    float* out = prm.out + batch * prm.out_stride[0] + head * prm.out_stride[1] + r * prm.out_stride[2];
+    float* out = static_cast<float*>(prm.out) + batch * prm.out_stride[0] + head * prm.out_stride[1];
     for (int j = 0; j < kOutputsPerThread; ++j) {
       const int c = column_of(lane, j);
-      if (c < prm.head_dim_v) out[c * prm.out_stride[3]] = empty ? 0.0f : o[i][j] / l[i];
+      // Asked of the mask, not of l, which may be NaN.
+      if (c < prm.head_dim_v) out[r * prm.out_stride[2] + c * prm.out_stride[3]] = empty[i] ? 0.0f : o[i][j] / l[i];
     }
-    if (lane == 0 && prm.lse != nullptr) {  // -inf for an empty row, as m is
-      prm.lse[batch * prm.lse_stride[0] + head * prm.lse_stride[1] + r * prm.lse_stride[2]] = m[i] + logf(l[i]);
+    if (lane == 0 && lse != nullptr) {  // -inf for an empty row without a sink, as m is
+      lse[batch * prm.lse_stride[0] + head * prm.lse_stride[1] + r * prm.lse_stride[2]] = m[i] + logf(l[i]);
     }
   }
 }
 
-/// Starts the kernel for head dims padded up to 32, 64 or 128.
-inline void launch_flash_forward_fp32(FlashParams prm, void* stream) {
+/// Starts the kernel for head dims padded up to 32, 64, 128 or 256.
+inline void launch_flash_forward_fp32(const FlashParams& prm, void* stream) {
   const std::int64_t head_dim = max(prm.head_dim_qk, prm.head_dim_v);
-  assert_that(head_dim <= kFlashForwardFp32HeadDimMax, "flash_forward_fp32 takes head dims of at most 128");
+  assert_that(prm.dtype == Dtype::kF32 && prm.out_dtype == Dtype::kF32, "flash_forward_fp32 takes fp32 tensors");
+  assert_that(head_dim <= kFlashForwardFp32HeadDimMax, "flash_forward_fp32 takes head dims of at most 256");
   const std::int64_t blocks = (prm.seqlen_q + kTileQ - 1) / kTileQ * prm.heads_q * prm.batch;
   if (blocks == 0) return;
   if (blocks > 2147483647) throw Error("flash_forward_fp32: more than 2^31 - 1 tiles of query rows");
-  // The same keys for every row, in numbers to which a row can be added.
-  prm.band_lo = min(max(prm.band_lo, -prm.seqlen_q), prm.seqlen_kv);
-  prm.band_hi = min(max(prm.band_hi, -prm.seqlen_q), prm.seqlen_kv);
 
   const dim3 grid(static_cast<unsigned>(blocks)), block(kThreads);
   if (head_dim <= 32) {
     launch(flash_forward_fp32_kernel<32>, grid, block, sizeof(FlashTiles<32>), stream, prm);
   } else if (head_dim <= 64) {
     launch(flash_forward_fp32_kernel<64>, grid, block, sizeof(FlashTiles<64>), stream, prm);
-  } else {
+  } else if (head_dim <= 128) {
     launch(flash_forward_fp32_kernel<128>, grid, block, sizeof(FlashTiles<128>), stream, prm);
+  } else {
+    launch(flash_forward_fp32_kernel<256>, grid, block, sizeof(FlashTiles<256>), stream, prm);
   }
 }
 

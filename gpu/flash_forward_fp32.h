@@ -5,13 +5,14 @@
 namespace ringproof {
 
 /// Largest head_dim_qk and head_dim_v that flash_forward_fp32 takes.
-inline constexpr int kFlashForwardFp32HeadDimMax = 128;
+inline constexpr int kFlashForwardFp32HeadDimMax = 256;
 
 namespace on_host {
 
 /// Attention forward in fp32, see flash_forward_fp32.cuh, run by the host runtime. `stream` is null or points to
-/// simt::host::LaunchOptions. Every row of out and lse is written; rows that see no key get O = 0, lse = -inf.
-/// NaN in a slot a row does not see does not touch that row. Requires head dims of at most 128.
+/// simt::host::LaunchOptions. Every row of out and lse is written; rows that see no key get O = 0, lse = -inf or, with
+/// a sink, lse = sink. NaN in a slot a row does not see does not touch that row. Requires fp32 tensors and head dims of
+/// at most 256; no workspace.
 /// Throws Error with file:line when the kernel misuses a barrier or a warp operation.
 void flash_forward_fp32(const FlashParams& params, void* stream);
 

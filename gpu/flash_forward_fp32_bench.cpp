@@ -25,6 +25,7 @@ void flash_forward_fp32_on_host(benchmark::State& state) {
     }
   }
   FlashParams params{};
+  params.dtype = params.out_dtype = Dtype::kF32;
   params.q = q.data();
   params.k = k.data();
   params.v = v.data();

@@ -6,7 +6,6 @@
 #include "distributed/candidates.h"
 #include "distributed/communicator_threads.h"
 #include "gpu/candidates.h"
-#include "gpu/flash_problem.h"
 #include "reference/spec/error.h"
 
 namespace ringproof {
@@ -64,16 +63,11 @@ Mutant composed_ring(const MutantFacts& facts, RingForward forward, const RingPa
 
 Candidate specimen_flash() { return specimen_flash_of("specimen_flash", specimen_flash_forward); }
 
-Mutant kernel_mutant(const MutantFacts& facts, FlashKernel* edited) {
-  const Candidate specimen = named(gpu_candidates(), facts.specimen);
-  Candidate candidate = specimen;
-  candidate.forward = [edited](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
-                               const TensorView& out, const TensorView* lse, void*) {
-    const Band band = band_of(problem.mask, problem.seqlen_q, problem.seqlen_kv);
-    edited(make_flash_params(q, k, v, out, lse, band, problem.softmax_scale), nullptr);
-    return Status::kOk;
-  };
-  return mutant_of(facts, specimen, candidate);
+Mutant kernel_mutant(const MutantFacts& facts, FlashLaunch* edited) {
+  FlashKernel kernel = named(flash_kernels(), facts.specimen);
+  const Candidate specimen = candidate_on_host(kernel);
+  kernel.on_host = edited;
+  return mutant_of(facts, specimen, candidate_on_host(kernel));
 }
 
 Mutant flash_mutant(const MutantFacts& facts, decltype(&specimen_flash_forward) edited) {

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "distributed/ring_candidate.h"
-#include "gpu/flash_params.h"
+#include "gpu/kernels.h"
 #include "property_tests/mutants/mutants.h"
 #include "property_tests/mutants/specimen_flash.h"
 
@@ -17,10 +17,8 @@ struct MutantFacts {
   bool ends_in_error;
 };
 
-using FlashKernel = void(const FlashParams&, void* stream);
-
-/// An edited gpu/flash_forward_fp32.cuh. Specimen `flash_forward_fp32`.
-Mutant kernel_mutant(const MutantFacts& facts, FlashKernel* edited);
+/// An edited kernel of gpu/, or one whose shared header is edited. Specimen: the kernel's name.
+Mutant kernel_mutant(const MutantFacts& facts, FlashLaunch* edited);
 
 /// An edited specimen_flash.cpp. Specimen `specimen_flash`.
 Mutant flash_mutant(const MutantFacts& facts, decltype(&specimen_flash_forward) edited);

@@ -42,9 +42,10 @@ Outcome outcome_of(const Candidate& candidate) {
 }
 
 std::vector<Mutant> handful() {
-  const std::set<std::string> names{
-      "rescale_of_o_missing",    "scores_in_bf16",  "lse_in_base_2",      "last_hop_dropped", "zigzag_order_not_undone",
-      "merge_weights_in_base_2", "wrong_direction", "softcap_after_mask", "sink_of_kv_head",  "descale_v_missing"};
+  const std::set<std::string> names{"rescale_of_o_missing", "scores_in_bf16",          "lse_in_base_2",
+                                    "last_hop_dropped",     "zigzag_order_not_undone", "merge_weights_in_base_2",
+                                    "wrong_direction",      "softcap_after_mask",      "sink_of_kv_head",
+                                    "descale_v_missing",    "window_left_one_too_long"};
   std::vector<Mutant> chosen = mutants();
   std::erase_if(chosen, [&](const Mutant& mutant) { return !names.contains(mutant.name); });
   return chosen;

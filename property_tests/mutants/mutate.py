@@ -7,7 +7,9 @@ text to find after a line `find:` and what stands there instead after a line `re
 without the last line break, so that a find may be part of a line.
 
 Method: all mutants of one source go into one file, each copy inside namespace mutant_NAME, so that
-headers are read once and all copies link beside the original. registry.cpp names every edited
+headers are read once and all copies link beside the original. A kernel is copied together with the
+headers of HEADERS, which belong to its namespace; a mutant that edits such a header says by its
+specimen which kernel it goes into. registry.cpp names every edited
 function. The edit is textual and must be possible in exactly one place: a mutant whose source has
 moved on fails the build instead of becoming a correct kernel.
 Needs Python 3.10 and nothing else.
@@ -22,31 +24,29 @@ from typing import NamedTuple
 class Kind(NamedTuple):
     """How copies of one source are told apart, and how a mutant is made of one."""
 
-    unit: str  # the file of all copies
     function: str  # the edited function, found in the mutant's namespace
     function_type: str
     compose: str  # the function of compose.h
-    entry: str = ""  # stands behind each copy
 
 
+# A copy of a kernel takes these along, each where it is included; a mutant may edit them too.
+HEADERS = ("gpu/kernel_mask.cuh",)
 KERNEL_ENTRY = """namespace ringproof::{space} {{
-void flash_forward_fp32(const FlashParams& params, void* stream) {{
-  launch_flash_forward_fp32(params, stream);
-}}
+void {function}(const FlashParams& params, void* stream) {{ launch_{function}(params, stream); }}
 }}  // namespace ringproof::{space}
 """
+# By specimen, the source of the kernel.
+KERNELS = {
+    "flash_forward_fp32": "gpu/flash_forward_fp32.cuh",
+}
+# By source, what else is edited.
 KINDS = {
-    "gpu/flash_forward_fp32.cuh": Kind("mutants_of_kernel.cpp", "flash_forward_fp32", "FlashKernel",
-                                       "kernel_mutant", KERNEL_ENTRY),
     "property_tests/mutants/specimen_flash.cpp": Kind(
-        "mutants_of_specimen_flash.cpp", "specimen_flash_forward",
-        "decltype(specimen_flash_forward)", "flash_mutant"),
-    "distributed/ring.cpp": Kind("mutants_of_ring.cpp", "ring_forward", "decltype(ring_forward)",
-                                 "ring_mutant"),
-    "distributed/ring_plan.cpp": Kind("mutants_of_ring_plan.cpp", "ring_step",
-                                      "decltype(ring_step)", "plan_mutant"),
-    "distributed/merge.cpp": Kind("mutants_of_merge.cpp", "merge_partial",
-                                  "decltype(merge_partial)", "merge_mutant"),
+        "specimen_flash_forward", "decltype(specimen_flash_forward)", "flash_mutant"
+    ),
+    "distributed/ring.cpp": Kind("ring_forward", "decltype(ring_forward)", "ring_mutant"),
+    "distributed/ring_plan.cpp": Kind("ring_step", "decltype(ring_step)", "plan_mutant"),
+    "distributed/merge.cpp": Kind("merge_partial", "decltype(merge_partial)", "merge_mutant"),
 }
 NAMESPACE = "namespace ringproof {"
 REGISTRY = "registry.cpp"
@@ -65,6 +65,21 @@ class Mutant(NamedTuple):
     def space(self):
         return "mutant_" + self.name
 
+    @property
+    def copied(self):
+        """The file a copy is made of: the edited one, or the kernel whose header is edited."""
+        return KERNELS.get(self.specimen, self.source)
+
+    @property
+    def kind(self):
+        if self.copied in KINDS:
+            return KINDS[self.copied]
+        return Kind(self.specimen, "FlashLaunch", "kernel_mutant")
+
+
+def unit_name(source):
+    return f"mutants_of_{pathlib.PurePath(source).stem}.cpp"
+
 
 def parse(name, text):
     """The mutant of a .mutant file's text. Raises ValueError saying what is wrong with it."""
@@ -78,18 +93,22 @@ def parse(name, text):
     unknown = sorted(head.keys() - {"source", "specimen", "imitates", "ends"})
     if unknown or head.get("ends", "error") != "error":
         raise ValueError(f"{name}.mutant: unknown header line {unknown or 'ends'}")
-    if head["source"] not in KINDS:
-        raise ValueError(f"{name}.mutant: no mutants are made of {head['source']}")
-    return Mutant(name, head["source"], head["specimen"], head["imitates"], "ends" in head,
-                  match[2], match[3])
+    source, specimen = head["source"], head["specimen"]
+    if source not in (KERNELS[specimen], *HEADERS) if specimen in KERNELS else source not in KINDS:
+        raise ValueError(f"{name}.mutant: no mutants of {specimen} are made of {source}")
+    return Mutant(
+        name, head["source"], head["specimen"], head["imitates"], "ends" in head, match[2], match[3]
+    )
 
 
 def apply(mutant, original):
     """The source with the one edit. Raises ValueError unless it fits in exactly one place."""
     count = original.count(mutant.find)
     if count != 1:
-        raise ValueError(f"{mutant.name}.mutant: its text occurs {count} times in {mutant.source}, "
-                         "want 1; write the edit anew for what the source has become")
+        raise ValueError(
+            f"{mutant.name}.mutant: its text occurs {count} times in {mutant.source}, "
+            "want 1; write the edit anew for what the source has become"
+        )
     if mutant.find == mutant.replace:
         raise ValueError(f"{mutant.name}.mutant: the edit changes nothing")
     return original.replace(mutant.find, mutant.replace)
@@ -102,12 +121,24 @@ def moved(mutant, edited):
         if edited.count(NAMESPACE) != 1:
             raise ValueError(f"{mutant.source}: want '{NAMESPACE}' exactly once")
         return edited.replace(NAMESPACE, f"namespace ringproof::{mutant.space} {{")
-    return f"#undef SIMT_BACKEND\n#define SIMT_BACKEND {mutant.space}\n{edited}"
+    entry = KERNEL_ENTRY.format(space=mutant.space, function=mutant.specimen)
+    return f"#undef SIMT_BACKEND\n#define SIMT_BACKEND {mutant.space}\n{edited}{entry}"
 
 
-def unit_of(kind, mutants, original):
-    copies = [moved(mutant, apply(mutant, original)) + kind.entry.format(space=mutant.space)
-              for mutant in mutants]
+def assembled(mutant, read):
+    """The copy's text with its one edit, headers that belong to it put where they are included."""
+    texts = {name: read(name) for name in {mutant.copied, mutant.source}}
+    texts[mutant.source] = apply(mutant, texts[mutant.source])
+    text = texts[mutant.copied]
+    for header in HEADERS:
+        include = f'#include "{header}"\n'
+        if include in text:
+            text = text.replace(include, texts[header] if header in texts else read(header))
+    return text
+
+
+def unit_of(mutants, read):
+    copies = [moved(mutant, assembled(mutant, read)) for mutant in mutants]
     return "\n".join(["// Written by mutate.py.\n", *copies])
 
 
@@ -125,16 +156,26 @@ def read_unseen(text):
 
 
 def registry_of(mutants, unseen):
-    lines = ["// Written by mutate.py.\n", '#include "property_tests/mutants/compose.h"\n',
-             "namespace ringproof {"]
+    lines = [
+        "// Written by mutate.py.\n",
+        '#include "property_tests/mutants/compose.h"\n',
+        "namespace ringproof {",
+    ]
     for mutant in mutants:
-        kind = KINDS[mutant.source]
+        kind = mutant.kind
         lines.append(f"namespace {mutant.space} {{ extern {kind.function_type} {kind.function}; }}")
     lines.append("\nstd::vector<Mutant> mutants() {\n  return {")
     for mutant in mutants:
-        kind = KINDS[mutant.source]
-        facts = ", ".join([quoted(mutant.name), quoted(mutant.imitates), quoted(mutant.source),
-                           quoted(mutant.specimen), str(mutant.ends_in_error).lower()])
+        kind = mutant.kind
+        facts = ", ".join(
+            [
+                quoted(mutant.name),
+                quoted(mutant.imitates),
+                quoted(mutant.source),
+                quoted(mutant.specimen),
+                str(mutant.ends_in_error).lower(),
+            ]
+        )
         lines.append(f"      {kind.compose}({{{facts}}}, {mutant.space}::{kind.function}),")
     lines.append("  };\n}\n\nstd::vector<UnseenFault> unseen_faults() {\n  return {")
     for row in unseen:
@@ -170,10 +211,10 @@ def main():
         mutants = read_mutants(folder)
         unseen = read_unseen((folder / "unseen.txt").read_text())
         arguments.out.mkdir(parents=True, exist_ok=True)
-        for source, kind in KINDS.items():
-            of_source = [mutant for mutant in mutants if mutant.source == source]
-            unit = unit_of(kind, of_source, (arguments.root / source).read_text())
-            write_if_new(arguments.out / kind.unit, unit)
+        for source in [*dict.fromkeys(KERNELS.values()), *KINDS]:
+            copies = [mutant for mutant in mutants if mutant.copied == source]
+            unit = unit_of(copies, lambda name: (arguments.root / name).read_text())
+            write_if_new(arguments.out / unit_name(source), unit)
         write_if_new(arguments.out / REGISTRY, registry_of(mutants, unseen))
     except ValueError as error:
         sys.exit(f"mutate.py: {error}")

@@ -10,6 +10,9 @@ import mutate
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEAD = "source: distributed/merge.cpp\nspecimen: ring:double\nimitates: nothing\n"
+KERNEL_HEAD = HEAD.replace("distributed/merge.cpp", "gpu/flash_forward_fp32.cuh").replace(
+    "ring:double", "flash_forward_fp32"
+)
 
 
 def mutant(find, replace, head=HEAD):
@@ -31,7 +34,13 @@ class AMutantFile(unittest.TestCase):
                 mutant("a", "b", HEAD.replace(line, ""))
 
     def test_with_an_unknown_header_line_or_source_is_refused(self):
-        for head in (HEAD + "why: so\n", HEAD + "ends: well\n", HEAD.replace("merge", "urge")):
+        other_source = KERNEL_HEAD.replace("flash_forward_fp32.cuh", "simt/simt.h")
+        for head in (
+            HEAD + "why: so\n",
+            HEAD + "ends: well\n",
+            HEAD.replace("merge", "urge"),
+            other_source,
+        ):
             with self.assertRaises(ValueError):
                 mutant("a", "b", head)
 
@@ -57,8 +66,22 @@ class ACopy(unittest.TestCase):
 
     def test_of_a_kernel_gets_its_namespace_from_the_macro(self):
         text = "namespace ringproof::SIMT_BACKEND {\n}\n"
-        moved = mutate.moved(mutant("+", "-"), text)
-        self.assertEqual(moved, f"#undef SIMT_BACKEND\n#define SIMT_BACKEND mutant_m\n{text}")
+        moved = mutate.moved(mutant("+", "-", KERNEL_HEAD), text)
+        head = f"#undef SIMT_BACKEND\n#define SIMT_BACKEND mutant_m\n{text}"
+        self.assertTrue(moved.startswith(head))
+        self.assertIn("namespace ringproof::mutant_m {\nvoid flash_forward_fp32(", moved)
+
+    def test_of_a_kernel_holds_its_headers_of_which_one_may_be_the_edited(self):
+        header = mutate.HEADERS[0]
+        texts = {
+            "gpu/flash_forward_fp32.cuh": f'#include "{header}"\n#include "other.h"\nx * y\n',
+            header: "#pragma once\na + b\n",
+        }
+        in_kernel = mutate.assembled(mutant("*", "/", KERNEL_HEAD), texts.get)
+        self.assertEqual(in_kernel, '#pragma once\na + b\n#include "other.h"\nx / y\n')
+        head = KERNEL_HEAD.replace("gpu/flash_forward_fp32.cuh", header)
+        in_header = mutate.assembled(mutant("+", "-", head), texts.get)
+        self.assertEqual(in_header, '#pragma once\na - b\n#include "other.h"\nx * y\n')
 
     def test_of_a_source_without_the_one_namespace_is_refused(self):
         with self.assertRaises(ValueError):

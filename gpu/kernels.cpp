@@ -1,0 +1,44 @@
+#include "gpu/kernels.h"
+
+#include "gpu/flash_forward_fp32.h"
+
+#ifdef RINGPROOF_WITH_CUDA
+#define RINGPROOF_ON_CUDA(kernel) on_cuda::kernel
+#else
+#define RINGPROOF_ON_CUDA(kernel) nullptr
+#endif
+
+namespace ringproof {
+namespace {
+
+/// What all kernels here have in common: every mask, every option of semantics.md, strides as they come.
+Description description_of(Dtype dtype, std::int64_t head_dim_max) {
+  Description description;
+  description.dtypes = bit_of(dtype);
+  description.masks = bit_of(MaskKind::kFull) | bit_of(MaskKind::kCausalTopLeft) |
+                      bit_of(MaskKind::kCausalBottomRight) | bit_of(MaskKind::kWindow) | bit_of(MaskKind::kDocument) |
+                      bit_of(MaskKind::kBlockSparse);
+  description.directions = bit_of(Direction::kForward);
+  description.features = kGroupedHeads | kSoftcap | kSink | kArbitraryStrides | kWritesLse | kUnequalHeadDims |
+                         kForwardDeterministic | kNanSafeUnseen | kNanSafeHidden | kEmptyRowsDefined |
+                         kNonPositiveScale | kBatchInvariant;
+  description.schedules = bit_of(Schedule::kSingle);
+  description.head_dim_max = head_dim_max;
+  return description;
+}
+
+/// fp32 throughout, keys ascending, correctly rounded sums and products, expf and tanhf within 2 ulp on both sides: the
+/// default Arithmetic says it all.
+Description describe_flash_forward_fp32() { return description_of(Dtype::kF32, kFlashForwardFp32HeadDimMax); }
+
+}  // namespace
+
+const std::vector<FlashKernel>& flash_kernels() {
+  static const std::vector<FlashKernel> kernels{
+      {"flash_forward_fp32", Dtype::kF32, describe_flash_forward_fp32, on_host::flash_forward_fp32,
+       RINGPROOF_ON_CUDA(flash_forward_fp32), nullptr, true},
+  };
+  return kernels;
+}
+
+}  // namespace ringproof

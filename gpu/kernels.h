@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "gpu/flash_params.h"
+#include "reference/spec/candidate.h"
+
+namespace ringproof {
+
+/// Starts a kernel on `stream`: null or simt::host::LaunchOptions on the host, a cudaStream_t on the device.
+using FlashLaunch = void(const FlashParams&, void* stream);
+
+/// A kernel of this folder for one storage dtype, with what it declares.
+struct FlashKernel {
+  const char* name;  ///< of its candidate: kernel and dtype
+  Dtype dtype;
+  Description (*describe)();
+  FlashLaunch* on_host;
+  FlashLaunch* on_cuda;                                 ///< null in a build without CUDA
+  std::int64_t (*workspace_bytes)(const FlashParams&);  ///< what FlashParams::workspace must hold; null: nothing
+  bool is_local_step;  ///< writes its O in fp32 where asked: also the compute of a ring
+};
+
+/// Every kernel, written out: nothing registers itself.
+const std::vector<FlashKernel>& flash_kernels();
+
+}  // namespace ringproof
