@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -71,6 +72,13 @@ class Communicator {
 
   virtual int rank() const = 0;
   virtual int rank_count() const = 0;
+
+  /// Memory for what this rank exchanges and computes on, zeroed; may be empty. Host memory, unless the transport
+  /// moves data on devices. An algorithm takes all its buffers here, so that they are counted, and may be kept where
+  /// a transfer that failed might still write them.
+  virtual std::shared_ptr<std::byte> allocate(std::size_t bytes) {
+    return {new std::byte[bytes](), std::default_delete<std::byte[]>()};
+  }
 
   /// Posts all transfers, to start once `after` has happened. The Event is their end: sent memory may be written,
   /// received memory read. Until then the memory stays where it is and is not written (sent) or touched (received).

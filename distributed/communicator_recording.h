@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -36,14 +37,22 @@ class RecordingCommunicator final : public Communicator {
   void wait(Event event) override;
   void barrier() override;
   void withdraw() noexcept override { inner_.withdraw(); }
+  std::shared_ptr<std::byte> allocate(std::size_t bytes) override;
 
   const std::vector<Record>& records() const { return records_; }
+  /// The most bytes of allocate() that were alive at once.
+  std::int64_t memory_bytes_peak() const { return memory_->peak; }
 
  private:
   void record(Record::Kind kind, const std::string& name, int step, std::int64_t bytes_sent = 0,
               std::int64_t bytes_received = 0);
 
+  struct Memory {
+    std::atomic<std::int64_t> now = 0, peak = 0;
+  };
+
   Communicator& inner_;
+  std::shared_ptr<Memory> memory_ = std::make_shared<Memory>();  // buffers may outlive this
   std::atomic<std::int64_t>& order_;
   std::mutex mutex_;  // a transport may compute on another thread
   std::vector<Record> records_;
