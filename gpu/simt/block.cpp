@@ -8,6 +8,7 @@
 
 #include "gpu/simt/block.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <exception>
@@ -248,19 +249,30 @@ void Block::fail(ReportKind kind, const std::string& text) {
 }
 
 void Block::fail_deadlocked() {
-  constexpr int kThreadsShownMax = 4;
-  std::string text = std::to_string(alive_) + " threads wait and none can run:";
-  int shown = 0;
+  struct Place {
+    const Thread* first;
+    int count;
+  };
+  std::vector<Place> places;
   for (const Thread& thread : threads_) {
     if (thread.state == State::kReady || thread.state == State::kDone) continue;
-    if (shown == kThreadsShownMax) {
-      text += " ...";
-      break;
+    const auto same = [&](const Place& p) {
+      return p.first->state == thread.state && same_place(p.first->site, thread.site);
+    };
+    const auto place = std::find_if(places.begin(), places.end(), same);
+    if (place != places.end()) {
+      ++place->count;
+    } else {
+      places.push_back({&thread, 1});
     }
-    const char* const where = thread.state == State::kAtBarrier        ? " at the __syncthreads at "
-                              : thread.state == State::kAtNamedBarrier ? " at the named barrier at "
-                                                                       : " in the warp operation at ";
-    text += (shown++ == 0 ? " " : "; ") + thread_name(thread.number) + where + to_string(thread.site);
+  }
+  std::string text = std::to_string(alive_) + " threads wait and none can run:";
+  for (const Place& place : places) {
+    const char* const where = place.first->state == State::kAtBarrier        ? "the __syncthreads"
+                              : place.first->state == State::kAtNamedBarrier ? "the named barrier"
+                                                                             : "the warp operation";
+    text += (&place == places.data() ? " " : "; ") + std::to_string(place.count) + " (the first is " +
+            thread_name(place.first->number) + ") in " + where + " at " + to_string(place.first->site);
   }
   fail(ReportKind::kDeadlock, text);
 }

@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "gpu/simt/reports_test.h"
 #include "gpu/simt/simt.h"
 #include "reference/spec/error.h"
 
@@ -27,24 +28,7 @@ namespace {
 
 using namespace simt::api;
 
-std::vector<LaunchOptions> every_order() {
-  return {{Order::kForward, 0, 2}, {Order::kReverse, 0, 2}, {Order::kRandom, 1, 2}, {Order::kRandom, 2, 1}};
-}
-
 LaunchOptions on_one_thread(Order order = Order::kForward, std::uint64_t seed = 0) { return {order, seed, 1}; }
-
-/// The one report of a launch that must stop.
-template <class Kernel, class... Args>
-Report report_of(const Kernel& kernel, dim3 block, const Args&... args) {
-  const std::vector<Report> reports = launch_reported(kernel, dim3(1), block, 256, nullptr, args...);
-  EXPECT_EQ(reports.size(), 1u);
-  return reports.empty() ? Report{ReportKind::kException, "nothing was reported"} : reports.front();
-}
-
-void expect_names_line(const Report& report, int line) {
-  EXPECT_NE(report.text.find("runtime_test.cpp:" + std::to_string(line)), std::string::npos)
-      << "line " << line << " in: " << report.text;
-}
 
 __global__ void reverse_in_shared_memory(int* out) {
   int* shared = reinterpret_cast<int*>(dynamic_smem());
