@@ -22,17 +22,26 @@ const Candidate& named(const std::vector<Candidate>& candidates, const std::stri
   throw Error("no candidate " + name);
 }
 
-TEST(DistributedCandidates, AreTheRingsOverBothLocalSteps) {
-  const std::vector<Candidate> candidates = distributed_candidates();
-  ASSERT_EQ(candidates.size(), 2U);
-  EXPECT_EQ(candidates[0].name, "ring:double");
-  EXPECT_EQ(candidates[1].name, "ring:flash_forward_fp32");
+/// fp32 where the candidate takes it, else a 16-bit format.
+Dtype storage_of(const Candidate& candidate) {
+  const std::uint32_t dtypes = candidate.describe(Dtype::kDefault, Direction::kForward).dtypes;
+  for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16, Dtype::kF16}) {
+    if ((dtypes & bit_of(dtype)) != 0) return dtype;
+  }
+  throw Error(candidate.name + " takes no dtype of this test");
+}
+
+TEST(DistributedCandidates, AreTheRingsOverEveryLocalStep) {
+  std::vector<std::string> names;
+  for (const Candidate& candidate : distributed_candidates()) names.push_back(candidate.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"ring:double", "ring:flash_forward_fp32", "ring:flash_forward_mma_bf16",
+                                             "ring:flash_forward_mma_fp16"}));
 }
 
 TEST(DistributedCandidates, DescribeWhatTheRingAndItsLocalStepSupport) {
   for (const Candidate& candidate : distributed_candidates()) {
     const Description description = candidate.describe(Dtype::kDefault, Direction::kForward);
-    Problem problem = small_problem(Dtype::kF32);
+    Problem problem = small_problem(storage_of(candidate));
     for (const Schedule schedule : {Schedule::kSingle, Schedule::kContiguous, Schedule::kStriped, Schedule::kZigzag}) {
       problem.topology = {schedule, schedule == Schedule::kSingle ? 1 : 3};
       EXPECT_EQ(unsupported_reason(description, problem), "") << candidate.name;
@@ -76,12 +85,13 @@ Answers single_answer(const Candidate& candidate, const Problem& problem, const 
 
 TEST(DistributedCandidates, OneRankOfAnyScheduleGivesTheBitsOfSingle) {
   for (const Candidate& candidate : distributed_candidates()) {
-    Problem problem = small_problem(Dtype::kF32);
+    const Dtype dtype = storage_of(candidate);
+    Problem problem = small_problem(dtype);
     const Inputs inputs = make_inputs(problem, {RecipeKind::kGauss, 0, "", 4}, {});
     const Answers want = single_answer(candidate, problem, inputs);
     for (const Schedule schedule : {Schedule::kContiguous, Schedule::kStriped, Schedule::kZigzag}) {
       problem.topology = {schedule, 1};
-      Answers got{Tensor(Dtype::kF32, problem.shape_out()), Tensor(Dtype::kF32, problem.shape_lse())};
+      Answers got{Tensor(dtype, problem.shape_out()), Tensor(Dtype::kF32, problem.shape_lse())};
       candidate.on_ranks(problem.topology, [&](int rank, const Forward& forward) {
         EXPECT_EQ(rank, 0);
         const TensorView lse = got.lse.view();
@@ -97,13 +107,14 @@ TEST(DistributedCandidates, OneRankOfAnyScheduleGivesTheBitsOfSingle) {
 // Each row's own key takes all of the mass, so every rank must get back its own rows' values, call after call.
 TEST(DistributedCandidates, RanksAnswerForTheirShardsInEveryCall) {
   for (const Candidate& candidate : distributed_candidates()) {
-    Problem problem = small_problem(Dtype::kF32);
+    const Dtype dtype = storage_of(candidate);
+    Problem problem = small_problem(dtype);
     problem.topology = {Schedule::kContiguous, 3};  // 4 tokens a rank
     problem.head_dim_qk = 12;
     candidate.on_ranks(problem.topology, [&](int rank, const Forward& forward) {
       Problem mine = problem;
       mine.rank = rank;
-      const Tensor q(Dtype::kF32, {1, 2, 4, 12}), k(Dtype::kF32, {1, 1, 4, 12}), v(Dtype::kF32, {1, 1, 4, 8});
+      const Tensor q(dtype, {1, 2, 4, 12}), k(dtype, {1, 1, 4, 12}), v(dtype, {1, 1, 4, 8});
       for (std::int64_t row = 0; row < 4; ++row) {
         for (std::int64_t h = 0; h < 2; ++h) q.view().store(0, h, row, 4 * rank + row, 32768);
         k.view().store(0, 0, row, 4 * rank + row, 1);
@@ -111,7 +122,7 @@ TEST(DistributedCandidates, RanksAnswerForTheirShardsInEveryCall) {
           v.view().store(0, 0, row, c, static_cast<double>(100 * rank + 10 * row + c));
       }
       for (int call = 0; call < 3; ++call) {
-        const Tensor out(Dtype::kF32, {1, 2, 4, 8});
+        const Tensor out(dtype, {1, 2, 4, 8});
         EXPECT_EQ(forward(mine, q.view(), k.view(), v.view(), out.view(), nullptr, nullptr), Status::kOk);
         for (std::int64_t row = 0; row < 4; ++row) {
           for (std::int64_t c = 0; c < 8; ++c) {

@@ -1,6 +1,7 @@
 #include "gpu/kernels.h"
 
 #include "gpu/flash_forward_fp32.h"
+#include "gpu/flash_forward_mma.h"
 
 #ifdef RINGPROOF_WITH_CUDA
 #define RINGPROOF_ON_CUDA(kernel) on_cuda::kernel
@@ -31,12 +32,22 @@ Description description_of(Dtype dtype, std::int64_t head_dim_max) {
 /// default Arithmetic says it all.
 Description describe_flash_forward_fp32() { return description_of(Dtype::kF32, kFlashForwardFp32HeadDimMax); }
 
+/// P in the storage dtype, the rest fp32, exponentials within 2 ulp: the default Arithmetic of 16-bit storage.
+template <Dtype kDtype>
+Description describe_flash_forward_mma() {
+  return description_of(kDtype, kFlashForwardMmaHeadDimMax);
+}
+
 }  // namespace
 
 const std::vector<FlashKernel>& flash_kernels() {
   static const std::vector<FlashKernel> kernels{
       {"flash_forward_fp32", Dtype::kF32, describe_flash_forward_fp32, on_host::flash_forward_fp32,
        RINGPROOF_ON_CUDA(flash_forward_fp32), nullptr, true},
+      {"flash_forward_mma_bf16", Dtype::kBf16, describe_flash_forward_mma<Dtype::kBf16>, on_host::flash_forward_mma,
+       RINGPROOF_ON_CUDA(flash_forward_mma), nullptr, true},
+      {"flash_forward_mma_fp16", Dtype::kF16, describe_flash_forward_mma<Dtype::kF16>, on_host::flash_forward_mma,
+       RINGPROOF_ON_CUDA(flash_forward_mma), nullptr, true},
   };
   return kernels;
 }
