@@ -60,7 +60,8 @@ struct Stop {};
 constinit thread_local Block* block_running = nullptr;
 
 Block& running_block() {
-  assert_that(block_running != nullptr, "CUDA's words mean something only inside a kernel that launch() runs");
+  if (block_running == nullptr)
+    assert_that(false, "CUDA's words mean something only inside a kernel that launch() runs");
   return *block_running;
 }
 
@@ -85,11 +86,8 @@ void warp_collective(WarpOperation operation, void (*run)(void* const*), void* l
 void named_barrier(int id, int thread_count, bool waits, const Site& site) {
   running_block().named_barrier(id, thread_count, waits, site);
 }
-void require_shared(const void* address, std::size_t bytes, std::size_t alignment, const char* what, const Site& site) {
-  running_block().require_shared(address, bytes, alignment, what, site);
-}
-void note_read(const void* address, std::size_t bytes, const Site& site) {
-  running_block().note_access(address, bytes, Access::kRead, site);
+void prepare_matrix_row(const void* row, int row_count, const Site& site) {
+  running_block().prepare_matrix_row(row, row_count, site);
 }
 void start_async_copy(void* shared, const void* global, std::size_t bytes, const Site& site) {
   running_block().start_async_copy(
@@ -185,8 +183,7 @@ std::optional<Report> Block::run(uint3 block_index, std::uint64_t block_number, 
   return report_;
 }
 
-void Block::enter(boost::context::detail::transfer_t transfer) {
-  arrive(transfer);
+void Block::enter() {
   Block& block = *block_running;
   try {
     block.launch_.run_thread(block.launch_.body);
@@ -337,6 +334,10 @@ void Block::release_barrier() {
 
 Block::Pending& Block::join(Warp& warp, WarpOperation operation, std::uint32_t mask, const Site& site) {
   const Thread& thread = *running_;
+  if (warp.pending_count == 1 && names_lane(mask, thread.lane)) {
+    Pending& only = warp.pending[0];
+    if (only.mask == mask && only.operation == operation) return only;
+  }
   const auto call = [&] { return std::string(name(operation)) + " at " + to_string(site); };
   if (!names_lane(mask, thread.lane)) {
     fail(ReportKind::kWrongMask,
@@ -421,9 +422,8 @@ void Block::warp_collective(WarpOperation operation, void (*run)(void* const*), 
   for (int i = 0; i < kLanesPerWarp; ++i) data[static_cast<std::size_t>(i)] = lanes[i].lane_data;
   run(data.data());
   if (Observer* const observer = launch_.options.observer) observer->warp_exchanged(thread.warp, ~0u, site);
-  for (int i = 0; i < kLanesPerWarp; ++i) {
-    if (i != thread.lane) make_ready(lanes[i]);
-  }
+  for (int i = 0; i < kLanesPerWarp; ++i) lanes[i].state = State::kReady;
+  ready_.insert_lanes(thread.warp, ~(1u << thread.lane));
   pending = warp.pending[static_cast<std::size_t>(--warp.pending_count)];
   wait_unless_last_may_go_on();
 }

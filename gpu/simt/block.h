@@ -23,6 +23,9 @@ class ReadySet {
  public:
   void clear() { words_ = {}; }
   void insert(int thread) { words_[word_of(thread)] |= std::uint64_t{1} << (thread % 64); }
+  void insert_lanes(int warp, std::uint32_t lanes) {
+    words_[static_cast<std::size_t>(warp / 2)] |= std::uint64_t{lanes} << (warp % 2 * 32);
+  }
   /// Each removes and returns one number, or returns -1 when the set is empty.
   int take_lowest() { return take_at_or_after(0); }
   int take_highest();
@@ -49,8 +52,7 @@ class Block {
                                const Site& site);
   void warp_collective(WarpOperation operation, void (*run)(void* const* lanes), void* lane_data, const Site& site);
   void named_barrier(int id, int thread_count, bool waits, const Site& site);
-  void require_shared(const void* address, std::size_t bytes, std::size_t alignment, const char* what,
-                      const Site& site);
+  void prepare_matrix_row(const void* row, int row_count, const Site& site);
   void note_access(const void* address, std::size_t bytes, Access access, const Site& site);
   void require_aligned(const void* address, std::size_t alignment, const char* what, const Site& site);
   void start_async_copy(const AsyncCopy& copy);
@@ -64,14 +66,14 @@ class Block {
  private:
   enum class State { kReady, kAtBarrier, kAtNamedBarrier, kInWarpOperation, kDone };
 
-  struct Thread {
+  /// What every switch and warp operation touches lies in the first two cache lines.
+  struct alignas(64) Thread {
     Context context;
-    uint3 index{};
-    int number = 0, warp = 0, lane = 0;
     State state = State::kReady;
+    uint3 index{};
+    int number = 0, warp = 0, lane = 0, source = 0;
     Site site;  ///< where it waits
     std::uint64_t value = 0, result = 0;
-    int source = 0;
     void* lane_data = nullptr;
     AsyncCopies copies;
   };
@@ -96,7 +98,7 @@ class Block {
     void operator()(unsigned char* memory) const;
   };
 
-  static void enter(boost::context::detail::transfer_t transfer);
+  static void enter();
   [[noreturn]] void finish_thread();
   /// Records the report and ends the block by an exception that enter() catches.
   [[noreturn]] void fail(ReportKind kind, const std::string& text);
@@ -111,6 +113,8 @@ class Block {
     return launch_.options.ignored_sync.line == site.line && same_place(launch_.options.ignored_sync, site);
   }
   void require_no_barrier_half_full();
+  void require_shared(const void* address, std::size_t bytes, std::size_t alignment, const char* what,
+                      const Site& site);
   void require_possible_barrier(int id, int thread_count, const Site& site);
   void wait_unless_last_may_go_on();
   Pending& join(Warp& warp, WarpOperation operation, std::uint32_t mask, const Site& site);

@@ -26,6 +26,12 @@ void Block::require_shared(const void* address, std::size_t bytes, std::size_t a
                                        std::to_string(static_cast<std::int64_t>(at - begin)) + ")");
 }
 
+void Block::prepare_matrix_row(const void* row, int row_count, const Site& site) {
+  if (running_->lane >= row_count) return;
+  require_shared(row, 16, 16, "the row address of an ldmatrix", site);
+  note_access(row, 16, Access::kRead, site);
+}
+
 void Block::note_access(const void* address, std::size_t bytes, Access access, const Site& site) {
   if (Observer* const observer = launch_.options.observer) {
     observer->accessed(running_->number, address, bytes, access, site);

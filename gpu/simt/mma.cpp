@@ -18,6 +18,7 @@
 #include <bit>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 
 #include "gpu/simt/float16.h"
 
@@ -39,15 +40,21 @@ struct FloatTile {
   alignas(64) float b[kK][kN];
 };
 
+/// A row of 8, in the form that both g++ and clang++ turn into vector instructions as it stands.
+using Row = float __attribute__((vector_size(kN * sizeof(float))));
+
+/// Four rows at a time: their sums do not wait for each other.
 RINGPROOF_WIDEST_VECTORS void add_products(const FloatTile& factors, float (&c)[kM][kN]) {
-  for (int m = 0; m < kM; ++m) {
-    float sum[kN];
-    for (int n = 0; n < kN; ++n) sum[n] = c[m][n];
+  constexpr int kRows = 4;
+  for (int m = 0; m < kM; m += kRows) {
+    Row sum[kRows];
+    for (int i = 0; i < kRows; ++i) std::memcpy(&sum[i], c[m + i], sizeof(Row));
     for (int k = 0; k < kK; ++k) {
-      const float a = factors.a[m][k];
-      for (int n = 0; n < kN; ++n) sum[n] += a * factors.b[k][n];
+      Row b;
+      std::memcpy(&b, factors.b[k], sizeof(b));
+      for (int i = 0; i < kRows; ++i) sum[i] += factors.a[m + i][k] * b;
     }
-    for (int n = 0; n < kN; ++n) c[m][n] = sum[n];
+    for (int i = 0; i < kRows; ++i) std::memcpy(c[m + i], &sum[i], sizeof(Row));
   }
 }
 

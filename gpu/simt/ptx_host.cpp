@@ -100,10 +100,7 @@ void run_ldmatrix(void* const* lanes) {
 
 template <int kMatrices, bool kTranspose>
 void ldmatrix(WarpOperation operation, std::uint32_t* r, const void* row, const Site& site) {
-  if (lane() < 8 * kMatrices) {
-    require_shared(row, 16, 16, "the row address of an ldmatrix", site);
-    note_read(row, 16, site);
-  }
+  prepare_matrix_row(row, 8 * kMatrices, site);
   LdmatrixLane own = {r, row};
   warp_collective(operation, run_ldmatrix<kMatrices, kTranspose>, &own, site);
 }

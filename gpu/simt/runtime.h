@@ -121,10 +121,9 @@ std::uint64_t warp_operation(WarpOperation operation, std::uint32_t mask, std::u
 /// What all 32 lanes of a warp do together at one place (PTX's .sync.aligned): each hands over `lane_data`, the last to
 /// come calls `run` with those of lanes 0 to 31.
 void warp_collective(WarpOperation operation, void (*run)(void* const* lanes), void* lane_data, const Site& site);
-/// Reports unless [address, address + bytes) is aligned and in the block's shared memory; `what` names it.
-void require_shared(const void* address, std::size_t bytes, std::size_t alignment, const char* what, const Site& site);
-/// Tells the observer, if there is one, of a read of this thread.
-void note_read(const void* address, std::size_t bytes, const Site& site);
+/// ldmatrix: reports unless this lane's row, if it is one of the first `row_count`, is 16 aligned bytes of the block's
+/// shared memory; tells the observer of the read.
+void prepare_matrix_row(const void* row, int row_count, const Site& site);
 /// cp.async: starts a copy to shared memory; from null, of zeros. Makes a group of what was started. Waits until at
 /// most `groups_left` groups are under way.
 void start_async_copy(void* shared, const void* global, std::size_t bytes, const Site& site);

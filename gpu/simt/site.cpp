@@ -19,9 +19,8 @@ std::string to_string(const Site& site) {
   return name_without_folders(site.file) + (":" + std::to_string(site.line));
 }
 
-bool same_place(const Site& a, const Site& b) {
-  if (a.line != b.line || a.file == nullptr || b.file == nullptr) return false;
-  return a.file == b.file || std::strcmp(name_without_folders(a.file), name_without_folders(b.file)) == 0;
+bool same_file(const char* a, const char* b) {
+  return a != nullptr && b != nullptr && std::strcmp(name_without_folders(a), name_without_folders(b)) == 0;
 }
 
 }  // namespace ringproof::simt::host
