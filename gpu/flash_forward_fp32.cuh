@@ -18,6 +18,7 @@
 
 #include "gpu/flash_forward_fp32.h"
 #include "gpu/kernel_mask.cuh"
+#include "gpu/kernel_numbers.cuh"
 #include "gpu/simt/simt.h"
 #include "reference/spec/error.h"
 
@@ -45,15 +46,6 @@ struct FlashTiles {
 
 /// The j-th of a thread's columns.
 __device__ constexpr int column_of(int lane, int j) { return 32 * (j / 4) + 4 * lane + j % 4; }
-
-/// b if it is larger, and never because it is NaN: a NaN score must not become the maximum it is subtracted from (it
-/// reaches l and O through its own exponential).
-__device__ inline float larger(float a, float b) { return b > a ? b : a; }
-
-/// sum += factor x for four neighbouring columns: the step of both products, in the form compilers vectorise best.
-__device__ inline void add_multiple(float* sum, float factor, const float* x) {
-  for (int e = 0; e < 4; ++e) sum[e] += factor * x[e];
-}
 
 /// Rows row0 .. row0 + kTileQ - 1 of one head of q into shared memory; rows past the end become 0.
 template <int D>

@@ -41,6 +41,8 @@ struct FlashParams {
   const std::uint8_t* block_mask;
   std::int64_t block_q, block_kv;
 
+  std::int64_t splits;  ///< parts the keys are cut into, by kernels that do so; 0: the kernel's own choice
+
   double scale;       ///< natural-log units: S = scale q.k, lse = ln sum exp S. Exact in fp32 unless storage is fp64
   double softcap;     ///< S becomes softcap tanh(S / softcap) before the mask; 0: none. Exact in fp32 as scale is
   const float* sink;  ///< heads_q logits; exp of it is added to every row's denominator. null: none

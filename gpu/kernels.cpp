@@ -1,7 +1,9 @@
 #include "gpu/kernels.h"
 
+#include "gpu/attention_fp64.h"
 #include "gpu/flash_forward_fp32.h"
 #include "gpu/flash_forward_mma.h"
+#include "gpu/flash_split_kv.h"
 
 #ifdef RINGPROOF_WITH_CUDA
 #define RINGPROOF_ON_CUDA(kernel) on_cuda::kernel
@@ -38,6 +40,18 @@ Description describe_flash_forward_mma() {
   return description_of(kDtype, kFlashForwardMmaHeadDimMax);
 }
 
+/// fp64 throughout, fused sums in the tensor cores, exp and tanh within 2 ulp on both sides: again the default.
+Description describe_attention_fp64() { return description_of(Dtype::kF64, kAttentionFp64HeadDimMax); }
+
+/// 16-bit inputs are exact in fp32, and so is every rescale and merge, by powers of two: P is fp32, nothing is merged
+/// with a rounded weight.
+template <Dtype kDtype>
+Description describe_flash_split_kv() {
+  Description description = description_of(kDtype, kFlashSplitKvHeadDimMax);
+  description.arithmetic.p_dtype = Dtype::kF32;
+  return description;
+}
+
 }  // namespace
 
 const std::vector<FlashKernel>& flash_kernels() {
@@ -48,6 +62,14 @@ const std::vector<FlashKernel>& flash_kernels() {
        RINGPROOF_ON_CUDA(flash_forward_mma), nullptr, true},
       {"flash_forward_mma_fp16", Dtype::kF16, describe_flash_forward_mma<Dtype::kF16>, on_host::flash_forward_mma,
        RINGPROOF_ON_CUDA(flash_forward_mma), nullptr, true},
+      {"attention_fp64", Dtype::kF64, describe_attention_fp64, on_host::attention_fp64,
+       RINGPROOF_ON_CUDA(attention_fp64), nullptr, false},
+      {"flash_split_kv_fp32", Dtype::kF32, describe_flash_split_kv<Dtype::kF32>, on_host::flash_split_kv_fp32,
+       RINGPROOF_ON_CUDA(flash_split_kv_fp32), flash_split_kv_workspace_bytes, false},
+      {"flash_split_kv_fp16", Dtype::kF16, describe_flash_split_kv<Dtype::kF16>, on_host::flash_split_kv_fp16,
+       RINGPROOF_ON_CUDA(flash_split_kv_fp16), flash_split_kv_workspace_bytes, false},
+      {"flash_split_kv_bf16", Dtype::kBf16, describe_flash_split_kv<Dtype::kBf16>, on_host::flash_split_kv_bf16,
+       RINGPROOF_ON_CUDA(flash_split_kv_bf16), flash_split_kv_workspace_bytes, true},
   };
   return kernels;
 }

@@ -30,15 +30,21 @@ class Kind(NamedTuple):
 
 
 # A copy of a kernel takes these along, each where it is included; a mutant may edit them too.
-HEADERS = ("gpu/kernel_mask.cuh",)
+HEADERS = ("gpu/kernel_mask.cuh", "gpu/kernel_numbers.cuh")
 KERNEL_ENTRY = """namespace ringproof::{space} {{
 void {function}(const FlashParams& params, void* stream) {{ launch_{function}(params, stream); }}
 }}  // namespace ringproof::{space}
 """
-# By specimen, the source of the kernel.
+# By specimen, its source and its function, which starts launch_<function> there.
 KERNELS = {
-    "flash_forward_fp32": "gpu/flash_forward_fp32.cuh",
+    "attention_fp64": ("gpu/attention_fp64.cuh", "attention_fp64"),
+    "flash_forward_fp32": ("gpu/flash_forward_fp32.cuh", "flash_forward_fp32"),
+    "flash_forward_mma_bf16": ("gpu/flash_forward_mma.cuh", "flash_forward_mma"),
+    "flash_forward_mma_fp16": ("gpu/flash_forward_mma.cuh", "flash_forward_mma"),
+    "flash_split_kv_bf16": ("gpu/flash_split_kv.cuh", "flash_split_kv_bf16"),
+    "flash_split_kv_fp32": ("gpu/flash_split_kv.cuh", "flash_split_kv_fp32"),
 }
+KERNEL_SOURCES = sorted({source for source, _ in KERNELS.values()})
 # By source, what else is edited.
 KINDS = {
     "property_tests/mutants/specimen_flash.cpp": Kind(
@@ -68,13 +74,13 @@ class Mutant(NamedTuple):
     @property
     def copied(self):
         """The file a copy is made of: the edited one, or the kernel whose header is edited."""
-        return KERNELS.get(self.specimen, self.source)
+        return KERNELS.get(self.specimen, (self.source,))[0]
 
     @property
     def kind(self):
         if self.copied in KINDS:
             return KINDS[self.copied]
-        return Kind(self.specimen, "FlashLaunch", "kernel_mutant")
+        return Kind(KERNELS[self.specimen][1], "FlashLaunch", "kernel_mutant")
 
 
 def unit_name(source):
@@ -94,7 +100,11 @@ def parse(name, text):
     if unknown or head.get("ends", "error") != "error":
         raise ValueError(f"{name}.mutant: unknown header line {unknown or 'ends'}")
     source, specimen = head["source"], head["specimen"]
-    if source not in (KERNELS[specimen], *HEADERS) if specimen in KERNELS else source not in KINDS:
+    if specimen in KERNELS:
+        sources = (KERNELS[specimen][0], *HEADERS)
+    else:
+        sources = KINDS
+    if source not in sources:
         raise ValueError(f"{name}.mutant: no mutants of {specimen} are made of {source}")
     return Mutant(
         name, head["source"], head["specimen"], head["imitates"], "ends" in head, match[2], match[3]
@@ -121,7 +131,7 @@ def moved(mutant, edited):
         if edited.count(NAMESPACE) != 1:
             raise ValueError(f"{mutant.source}: want '{NAMESPACE}' exactly once")
         return edited.replace(NAMESPACE, f"namespace ringproof::{mutant.space} {{")
-    entry = KERNEL_ENTRY.format(space=mutant.space, function=mutant.specimen)
+    entry = KERNEL_ENTRY.format(space=mutant.space, function=mutant.kind.function)
     return f"#undef SIMT_BACKEND\n#define SIMT_BACKEND {mutant.space}\n{edited}{entry}"
 
 
@@ -211,7 +221,7 @@ def main():
         mutants = read_mutants(folder)
         unseen = read_unseen((folder / "unseen.txt").read_text())
         arguments.out.mkdir(parents=True, exist_ok=True)
-        for source in [*dict.fromkeys(KERNELS.values()), *KINDS]:
+        for source in [*KERNEL_SOURCES, *KINDS]:
             copies = [mutant for mutant in mutants if mutant.copied == source]
             unit = unit_of(copies, lambda name: (arguments.root / name).read_text())
             write_if_new(arguments.out / unit_name(source), unit)
