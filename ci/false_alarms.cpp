@@ -113,6 +113,10 @@ Json json_of(const PowerOptions& options, const FalseAlarmReport& report, const 
           {"runs_done", report.runs_done},
           {"interrupted", report.runs_done < report.runs_asked},
           {"judgements", report.judgements},
+          {"outside", report.outside},
+          {"refused", report.refused},
+          {"properties_held", report.properties_held},
+          {"properties_left_out", report.properties_left_out},
           {"time_s", report.seconds},
           {"exit_code", static_cast<int>(code)},
           {"alarms", alarms},
@@ -126,7 +130,11 @@ ExitCode print_outcome(const FalseAlarmReport& report) {
   if (unfinished) {
     fmt::print("interrupted after {} of {} runs; what was finished is kept\n", report.runs_done, report.runs_asked);
   }
-  fmt::print("\n{}: {} complete runs of {} correct kernels, {} judgements in {:.0f} s\n",
+  fmt::print(
+      "\n{} judgements and {} properties held; besides, {} Cases outside a declaration, {} refused, {} properties left "
+      "out\n",
+      report.judgements, report.properties_held, report.outside, report.refused, report.properties_left_out);
+  fmt::print("{}: {} complete runs of {} correct kernels, {} judgements in {:.0f} s\n",
              report.alarms.empty() ? "no false alarm" : fmt::format("{} FALSE ALARMS", report.alarms.size()),
              report.runs_done,
              std::min<std::size_t>(report.kernels.size(), static_cast<std::size_t>(report.runs_asked)),

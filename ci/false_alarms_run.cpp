@@ -35,7 +35,7 @@ Case moved(Case c, std::int64_t round) {
 // One kernel on one round of Cases.
 struct KernelRun {
   Candidate kernel;
-  Session session{kernel};
+  Session session;
   PropertyExaminer examiner{};
   std::map<Dtype, std::vector<Evidence>> evidence{};
   std::map<Dtype, Coverage> coverage{};
@@ -97,25 +97,37 @@ struct AllRuns {
   double bias_limit = 0;
 };
 
-bool is_alarm(Outcome outcome) { return outcome == Outcome::kRejected || outcome == Outcome::kInconclusive; }
+// A Case that the declaration covers is to be accepted: a refusal leaves it undecided, too.
+bool is_alarm(const Evidence& evidence, Outcome outcome) {
+  return outcome == Outcome::kRejected || outcome == Outcome::kInconclusive || evidence.status == CallStatus::kRefused;
+}
 
 class FalseAlarmCount {
  public:
   FalseAlarmCount(bool promises_a_tier, int threads) : promises_a_tier_(promises_a_tier), threads_(threads) {}
 
-  void begin(const std::vector<Candidate>& kernels) {
+  void begin(const std::vector<Candidate>& kernels, std::int64_t cases) {
     runs_.clear();
     again_.reset();
     cases_done_ = 0;
-    for (const Candidate& kernel : kernels) runs_.push_back({kernel});
+    for (const Candidate& kernel : kernels) runs_.push_back({kernel, Session(kernel, cases)});
   }
 
   void judge(const Case& c) {
-    std::optional<Reference> reference = prepare(c, threads_);
-    const Coverage coverage = coverage_of(*reference);
+    std::optional<Reference> reference;
+    Coverage coverage;
+    try {
+      reference = prepare(c, threads_);
+      if (!reference->inputs_with_special) coverage = coverage_of(*reference);
+    } catch (const std::exception& error) {  // no kernel is judged on it, and none accepted
+      for (const KernelRun& run : runs_) note(failed_evidence(run.kernel.name, c, error.what()));
+      ++cases_done_;
+      return;
+    }
     const std::vector<Evidence> shown = judged(*reference, true);
     for (std::size_t at = 0; at < runs_.size(); ++at) {
       note(shown[at]);
+      count(shown[at]);
       if (shown[at].status != CallStatus::kReturned) continue;
       ++report_.judgements;
       largest_.note(shown[at]);
@@ -159,16 +171,25 @@ class FalseAlarmCount {
     parallel_for(static_cast<std::int64_t>(runs_.size()), threads_, [&](std::int64_t at) {
       KernelRun& run = runs_[static_cast<std::size_t>(at)];
       Evidence& evidence = shown[static_cast<std::size_t>(at)] = judge_one(run.session, reference);
-      if (with_properties) run.examiner.examine(run.kernel, reference.c, evidence);
+      if (with_properties) run.examiner.examine(run.kernel, reference.c, run.session.buffers(), evidence);
     });
     return shown;
   }
 
   void note(const Evidence& evidence) {
     const CaseVerdict verdict = verify_case(evidence);
-    if (!is_alarm(verdict.outcome)) return;
+    if (!is_alarm(evidence, verdict.outcome)) return;
     report_.alarms.push_back(
         {evidence.candidate, evidence.dtype, verdict.case_line, failing_checks(evidence), verdict.reason});
+  }
+
+  void count(const Evidence& evidence) {
+    const bool is_outside =
+        verify_case(evidence).outcome == Outcome::kUnsupported && evidence.status != CallStatus::kRefused;
+    report_.outside += is_outside;
+    report_.refused += evidence.status == CallStatus::kRefused;
+    report_.properties_held += evidence.count_properties;
+    report_.properties_left_out += evidence.count_properties_left_out;
   }
 
   void decide(const KernelRun& run, Dtype dtype, const std::vector<Evidence>& evidence, bool promises_coverage) {
@@ -178,6 +199,9 @@ class FalseAlarmCount {
     const std::string& name = run.kernel.name;
     if (!verdict.failing_checks.empty()) {
       report_.alarms.push_back({name, dtype, "", verdict.failing_checks, verdict.reason});
+    }
+    if (promises_coverage && verdict.count_accepted == 0) {
+      report_.alarms.push_back({name, dtype, "", {}, "no Case of the tier accepts it"});
     }
     if (promises_coverage && run.coverage.contains(dtype)) {
       for (const std::string& sentence : not_exercised(run.coverage.at(dtype), description, dtype)) {
@@ -229,7 +253,7 @@ FalseAlarmReport count_false_alarms(
   bool goes_on = true;
   for (std::int64_t round = 0; round < rounds && goes_on; ++round) {
     const std::int64_t left = std::min(count, runs - round * count);
-    alarms.begin({kernels.begin(), kernels.begin() + left});
+    alarms.begin({kernels.begin(), kernels.begin() + left}, cases_count);
     for (std::int64_t at = 0; at < cases_count && goes_on; ++at) {
       const Case c = moved(cases[static_cast<std::size_t>(at)], round);
       goes_on = may_go_on(round * cases_count + at, rounds * cases_count, to_string(c));

@@ -10,7 +10,7 @@
 
 namespace ringproof {
 
-/// A correct kernel that was not accepted.
+/// A correct kernel that was not accepted: rejected, left undecided, or refusing what it declares.
 struct FalseAlarm {
   std::string kernel;
   Dtype dtype;
@@ -35,6 +35,9 @@ struct FalseAlarmReport {
   std::vector<std::string> kernels;
   std::int64_t runs_asked = 0, runs_done = 0;  ///< complete runs: one kernel on all Cases
   std::int64_t judgements = 0;                 ///< one kernel on one Case, answer returned; unfinished runs included
+  std::int64_t outside = 0;                    ///< one kernel on one Case outside its declaration: no judgement
+  std::int64_t refused = 0;                    ///< refusals of declared Cases, each of them an alarm
+  std::int64_t properties_held = 0, properties_left_out = 0;  ///< check 7: asked and held, or with nothing to say
   std::vector<FalseAlarm> alarms;
   /// By statistic, dtype and over what: sure_bias against beta0, sure_noise against kNoiseMeanMax (where rows are
   /// enough to be judged), and bound used against 1. "all runs of a kernel" decides nothing in a verdict: it asks

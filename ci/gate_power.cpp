@@ -9,7 +9,7 @@
 namespace ringproof {
 
 void PowerLedger::note(const std::string& candidate, const Description& description, const Reference& reference,
-                       int threads) {
+                       std::int64_t tensors_in_run, int threads) {
   const Problem& p = reference.c.problem;
   // Rows that NaN or infinity decides are altered by no fault.
   if (!is_measurable(p) || reference.inputs_with_special) return;
@@ -20,7 +20,7 @@ void PowerLedger::note(const std::string& candidate, const Description& descript
   const std::string line = to_string(reference.c);
   if (line != case_line_) {
     case_line_ = line;
-    meter_ = std::make_unique<PowerMeter>(reference, threads);
+    meter_ = std::make_unique<PowerMeter>(reference, tensors_in_run, threads);
     of_case_.clear();
   }
   const Arithmetic declared = resolve(description.arithmetic, p.dtype);

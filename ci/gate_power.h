@@ -18,7 +18,9 @@ namespace ringproof {
 class PowerLedger {
  public:
   /// Takes the power of `reference`'s Case into account for a candidate of that description, which was judged on it.
-  void note(const std::string& candidate, const Description& description, const Reference& reference, int threads);
+  /// `tensors_in_run` is that of its run (tensors_of_run).
+  void note(const std::string& candidate, const Description& description, const Reference& reference,
+            std::int64_t tensors_in_run, int threads);
 
   /// By candidate, dtype, mask and length class, in this order.
   std::vector<ClassPower> all() const;

@@ -45,7 +45,7 @@ GateRun::GateRun(const GateOptions& options, std::vector<Case> cases, const Mach
     not_run_.push_back({std::string("transport ") + transport, "not built in this version"});
   }
   if (!options.out.empty()) writer_.emplace(options.out);
-  for (const Candidate& candidate : candidates_) sessions_.emplace_back(candidate);
+  for (const Candidate& candidate : candidates_) sessions_.emplace_back(candidate, cases_asked());
 }
 
 void GateRun::judge_all() {
@@ -62,6 +62,7 @@ void GateRun::judge_all() {
       coverage_.look_at(*reference);
     } catch (const std::exception& error) {  // data lost or memory spent since the Cases were checked
       failure = error.what();
+      reference.reset();
     }
     judge(c, reference ? &*reference : nullptr, failure);
     ++cases_done_;
@@ -93,26 +94,30 @@ void GateRun::judge(const Case& c, const Reference* reference, const std::string
     Evidence evidence =
         reference ? judge_next(sessions_[index], *reference, got) : failed_evidence(candidate.name, c, failure);
     coverage_.count(evidence);
-    examiner_.examine(candidate, c, evidence);
-    note(candidate, c, evidence);
-    if (evidence.status != CallStatus::kReturned) continue;
-    power_.note(candidate.name, got.description, *reference, threads());
-    if (!dropped) dropped = dropped_mass(*reference, threads());
-    Group& group = groups_[{candidate.name, evidence.dtype}];
-    group.contract = contract_of(got.description, evidence.dtype);
-    group.dropped = merged(group.dropped, *dropped);
+    examiner_.examine(candidate, c, sessions_[index].buffers(), evidence);
+    if (evidence.status == CallStatus::kReturned) {
+      guarded(evidence, "its power could not be measured", [&] {
+        power_.note(candidate.name, got.description, *reference, sessions_[index].tensors_in_run(), threads());
+      });
+      guarded(evidence, "the probability that its mask drops could not be measured", [&] {
+        if (!dropped) dropped = dropped_mass(*reference, threads());
+        Group& group = groups_[{candidate.name, evidence.dtype}];
+        group.contract = contract_of(got.description, evidence.dtype);
+        group.dropped = merged(group.dropped, *dropped);
+      });
+    }
+    note(sessions_[index], c, evidence);
   }
 }
 
 // One call, and where its residual lies if it is rejected.
 Evidence GateRun::judge_next(Session& session, const Reference& reference, Got& got) {
-  // Every candidate may return out and lse of every Case.
-  const auto tensors = static_cast<std::int64_t>(2 * candidates_.size() * cases_.size());
-  Evidence evidence = judge_one(session, reference, &got, tensors);
+  Evidence evidence = judge_one(session, reference, &got);
   if (failing_check(evidence).empty()) return evidence;
-  const Problem& problem = reference.c.problem;
-  const Description& description = got.description;
-  evidence.attribution = attribution_of(reference, resolve(description.arithmetic, problem.dtype), got, evidence);
+  guarded(evidence, "where its residual lies could not be found", [&] {
+    const Arithmetic arithmetic = resolve(got.description.arithmetic, reference.c.problem.dtype);
+    evidence.attribution = attribution_of(reference, arithmetic, got, evidence);
+  });
   return evidence;
 }
 
@@ -123,7 +128,7 @@ void GateRun::judge_again(const Reference& reference) {
     const Evidence evidence = judge_next(sessions_[index], reference, got);
     const Outcome outcome = verify_case(evidence).outcome;
     if (outcome == Outcome::kRejected || outcome == Outcome::kInconclusive) {
-      note(candidates_[index], reference.c, evidence);
+      note(sessions_[index], reference.c, evidence);
     } else {
       ++sequence_;
     }
@@ -134,13 +139,16 @@ void GateRun::judge_again(const Reference& reference) {
 void GateRun::end_sessions() {
   for (std::size_t index = 0; index < candidates_.size(); ++index) {
     const std::optional<Evidence> late = sessions_[index].end();
-    if (late) note(candidates_[index], parse_case(late->case_line), *late);
+    if (late) note(sessions_[index], parse_case(late->case_line), *late);
   }
 }
 
-void GateRun::note(const Candidate& candidate, const Case& c, Evidence evidence) {
+void GateRun::note(Session& session, const Case& c, Evidence evidence) {
+  const Candidate& candidate = session.candidate();
   std::string smallest;
-  if (options_.shrink && !failing_check(evidence).empty()) smallest = find_smallest(candidate, c, evidence);
+  if (options_.shrink && !failing_check(evidence).empty()) {
+    guarded(evidence, "no smaller Case could be looked for", [&] { smallest = find_smallest(session, c, evidence); });
+  }
   CaseVerdict verdict = verify_case(evidence);
   verdict.smallest_case = smallest;
   if (writer_) writer_->evidence(sequence_, evidence, verdict);
@@ -153,14 +161,15 @@ void GateRun::note(const Candidate& candidate, const Case& c, Evidence evidence)
 }
 
 // "" where nobody looked. What one call on the Case does not repeat is a warning in the evidence.
-std::string GateRun::find_smallest(const Candidate& candidate, const Case& c, Evidence& evidence) {
+std::string GateRun::find_smallest(Session& session, const Case& c, Evidence& evidence) {
+  const Candidate& candidate = session.candidate();
   progress_.show(cases_done_, "shrinking " + evidence.case_line);
   double& spent = shrink_seconds_[candidate.name];
   const auto start = std::chrono::steady_clock::now();
   const auto may_go_on = [&] { return !interrupt_->asked() && spent + seconds_since(start) < kShrinkSecondsMax; };
   if (!may_go_on()) return "";
-  const std::optional<Case> smallest =
-      smallest_failing(candidate, c, failing_reason(evidence), options_.sampling, threads(), may_go_on);
+  const std::optional<Case> smallest = smallest_failing(candidate, c, failing_reason(evidence), options_.sampling,
+                                                        threads(), session.buffers(), may_go_on);
   spent += seconds_since(start);
   if (smallest) return to_string(*smallest);
   evidence.warnings.push_back("one call on this Case alone does not show it: rerun the whole sequence of calls");

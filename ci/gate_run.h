@@ -69,8 +69,8 @@ class GateRun {
   Evidence judge_next(Session& session, const Reference& reference, Got& got);
   void judge_again(const Reference& reference);
   void end_sessions();
-  void note(const Candidate& candidate, const Case& c, Evidence evidence);
-  std::string find_smallest(const Candidate& candidate, const Case& c, Evidence& evidence);
+  void note(Session& session, const Case& c, Evidence evidence);
+  std::string find_smallest(Session& session, const Case& c, Evidence& evidence);
   void print_trouble(const CaseVerdict& verdict, const std::string& candidate);
 
   const GateOptions& options_;

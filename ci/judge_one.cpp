@@ -18,7 +18,7 @@ Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffe
     const Arithmetic& declared = got.description.arithmetic;
     Evidence evidence = compare(candidate.name, reference, resolve(declared, dtype), got);
     if (got.status == CallStatus::kReturned) {
-      evidence.hidden = hidden_by_declaration(reference, declared, got.description.has(kWritesLse));
+      evidence.hidden = hidden_by_declaration(reference, declared, got.description.has(kWritesLse), tensors_of_run(1));
     }
     if (kept != nullptr) *kept = std::move(got);
     return evidence;
@@ -27,9 +27,9 @@ Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffe
   }
 }
 
-Evidence judge_one(Session& session, const Reference& reference, Got* kept, std::int64_t tensors_in_run) {
+Evidence judge_one(Session& session, const Reference& reference, Got* kept) {
   try {
-    return session.judge(reference, kept, tensors_in_run);
+    return session.judge(reference, kept);
   } catch (const std::exception& error) {
     return failed_evidence(session.candidate().name, reference.c, error.what());
   }
@@ -46,12 +46,12 @@ Evidence failed_evidence(const std::string& candidate, const Case& c, const std:
 }
 
 std::optional<Case> smallest_failing(const Candidate& candidate, const Case& c, const std::string& reason,
-                                     const SamplingRule& rule, int threads, const std::function<bool()>& may_go_on) {
-  Buffers buffers;
+                                     const SamplingRule& rule, int threads, Buffers& buffers,
+                                     const std::function<bool()>& may_go_on) {
   const auto fails_alike = [&](const Case& tried) {
     try {
       Evidence evidence = judge_one(candidate, prepare(tried, rule, threads), buffers);
-      if (reason.starts_with("property")) PropertyExaminer().examine(candidate, tried, evidence);
+      if (reason.starts_with("property")) PropertyExaminer().examine(candidate, tried, buffers, evidence);
       return failing_reason(evidence) == reason;
     } catch (const std::exception&) {  // a neighbour whose inputs cannot be made fails in another way
       return false;

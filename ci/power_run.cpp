@@ -27,7 +27,7 @@ struct Subject {
   PowerRow row;
   Candidate candidate;
   std::size_t specimen;  ///< of a mutant: its place among the subjects; else its own
-  Session session{candidate};
+  Session session;
   PropertyExaminer examiner{};
   std::map<Dtype, std::vector<Evidence>> evidence{};
   std::map<Dtype, Verdict> verdicts{};
@@ -41,6 +41,10 @@ struct Shown {
   std::vector<std::byte> out_bits, lse_bits;  ///< no bits of lse where the call was not asked for it
 
   bool returned() const { return evidence.status == CallStatus::kReturned; }
+  // Never asked, or nothing of the answer is defined: the Case says nothing about whom it shows.
+  bool is_outside() const {
+    return verdict.outcome == Outcome::kUnsupported && evidence.status != CallStatus::kRefused;
+  }
 };
 
 std::int64_t work_of(const Case& c) {
@@ -78,7 +82,7 @@ Shown judged(Subject& subject, const Reference& reference, const std::vector<Pub
   const bool is_open =
       subject.row.kind != Kind::kMutant || (!was_rejected(subject) && failing_checks(shown.evidence).empty());
   if (is_open && work_of(reference.c) <= kShortWork) {
-    subject.examiner.examine(subject.candidate, reference.c, shown.evidence);
+    subject.examiner.examine(subject.candidate, reference.c, subject.session.buffers(), shown.evidence);
   }
   shown.verdict = verify_case(shown.evidence);
   if (!shown.returned()) return shown;
@@ -122,7 +126,8 @@ std::vector<std::string> checks_against(const Shown& shown) {
 
 class Measurement {
  public:
-  Measurement(const PowerSubjects& subjects, int threads) : threads_(threads) {
+  Measurement(const PowerSubjects& subjects, std::size_t cases, int threads)
+      : cases_(static_cast<std::int64_t>(cases)), threads_(threads) {
     for (const Candidate& candidate : subjects.correct) add(candidate, Kind::kCorrect, Outcome::kAccepted);
     for (const Candidate& candidate : subjects.loosely_declared) {
       add(candidate, Kind::kLooselyDeclared, Outcome::kInconclusive);
@@ -145,7 +150,7 @@ class Measurement {
     for (std::size_t at = 0; at < subjects_.size(); ++at) {
       if (!shown[at]) {
         ++subjects_[at].row.cases_left_out;
-      } else if (shown[at]->evidence.status != CallStatus::kUnsupported) {
+      } else if (!shown[at]->is_outside()) {
         note(subjects_[at], *shown[at], *shown[subjects_[at].specimen]);
       }
     }
@@ -195,8 +200,8 @@ class Measurement {
   }
 
   Subject& add(const Candidate& candidate, Kind kind, Outcome want) {
-    Subject subject{{candidate.name, kind, "", "", "", want}, candidate, subjects_.size()};
-    return subjects_.emplace_back(std::move(subject));
+    return subjects_.emplace_back(
+        Subject{{candidate.name, kind, "", "", "", want}, candidate, subjects_.size(), Session(candidate, cases_)});
   }
 
   std::size_t place_of(const std::string& name) const {
@@ -281,6 +286,7 @@ class Measurement {
     }
   }
 
+  std::int64_t cases_;
   int threads_;
   std::vector<Subject> subjects_;
   PowerMatrix matrix_;
@@ -316,7 +322,7 @@ PowerMatrix measure_power(const PowerSubjects& subjects, const std::vector<Case>
   const auto start = std::chrono::steady_clock::now();
   std::vector<Case> ordered = cases;
   std::stable_partition(ordered.begin(), ordered.end(), [](const Case& c) { return work_of(c) <= kBigWork; });
-  Measurement measurement(subjects, threads);
+  Measurement measurement(subjects, cases.size(), threads);
   std::int64_t done = 0;
   std::optional<Reference> again;
   for (const Case& c : ordered) {

@@ -26,13 +26,14 @@ Mutant mutant_named(const std::string& name) {
   return {};
 }
 
-using PropertyOfCandidate = std::function<PropertyResult(const Candidate&, const Case&)>;
+using PropertyOfCandidate = std::function<PropertyResult(const Candidate&, const Case&, Buffers&)>;
 
 void expect_broken_by(const std::string& name, const PropertyOfCandidate& property, const std::string& line) {
   const Mutant mutant = mutant_named(name);
   const Case c = parse_case(line);
-  EXPECT_EQ(property(mutant.candidate, c).outcome, Outcome::kRejected) << name;
-  EXPECT_EQ(property(mutant.specimen, c).sentence, "") << mutant.specimen.name;
+  Buffers buffers;
+  EXPECT_EQ(property(mutant.candidate, c, buffers).outcome, Outcome::kRejected) << name;
+  EXPECT_EQ(property(mutant.specimen, c, buffers).sentence, "") << mutant.specimen.name;
 }
 
 TEST(EveryProperty, AcceptanceIsBrokenByAWrongScale) {
@@ -76,7 +77,9 @@ TEST(EveryProperty, OneRankIsBrokenByARunningLseThatStartsAtZero) {
   const Candidate single = built_in("ring:double");
   expect_broken_by(
       "running_lse_starts_at_zero",
-      [&](const Candidate& ring, const Case& c) { return one_rank_equals_single(ring, single, c); },
+      [&](const Candidate& ring, const Case& c, Buffers& buffers) {
+        return one_rank_equals_single(ring, single, c, buffers);
+      },
       "fwd/fp32/b1.hq1.hkv1.sq9.skv9.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
 }
 
@@ -93,8 +96,9 @@ TEST(EveryProperty, LinearityIsBrokenByAnOutputSquared) {
     return status;
   };
   const Case c = parse_case("fwd/fp32/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
-  EXPECT_EQ(values_enter_linearly(squared, c).outcome, Outcome::kRejected);
-  EXPECT_EQ(values_enter_linearly(correct, c).sentence, "");
+  Buffers buffers;
+  EXPECT_EQ(values_enter_linearly(squared, c, buffers).outcome, Outcome::kRejected);
+  EXPECT_EQ(values_enter_linearly(correct, c, buffers).sentence, "");
 }
 
 TEST(EveryProperty, ACommonOffsetIsBrokenByAnUnmaskedPadKey) {
@@ -118,13 +122,19 @@ TEST(EveryProperty, MergedHalvesAreBrokenByAnLseInBaseTwo) {
 }
 
 // What a run would hold of that candidate after asking the properties of one Case.
-Evidence examined(const Candidate& candidate, PropertyExaminer& examiner) {
-  const Case c = parse_case("fwd/fp32/b1.hq1.hkv1.sq9.skv20.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+Evidence examined(const Candidate& candidate, PropertyExaminer& examiner, Buffers& buffers,
+                  const std::string& shape = "b1.hq1.hkv1.sq9.skv20.dqk16.dv8") {
+  const Case c = parse_case("fwd/fp32/" + shape + "/full/scale0.25/gauss:1/bhsd/single");
   Evidence evidence{};
   evidence.dtype = c.problem.dtype;
   evidence.status = CallStatus::kReturned;
-  examiner.examine(candidate, c, evidence);
+  examiner.examine(candidate, c, buffers, evidence);
   return evidence;
+}
+
+Evidence examined(const Candidate& candidate, PropertyExaminer& examiner) {
+  Buffers buffers;
+  return examined(candidate, examiner, buffers);
 }
 
 TEST(TheExaminer, NamesThePropertyThatDoesNotHold) {
@@ -134,7 +144,7 @@ TEST(TheExaminer, NamesThePropertyThatDoesNotHold) {
   ASSERT_FALSE(evidence.property_faults.empty());
   EXPECT_TRUE(evidence.property_faults.back().starts_with("merged halves equal the whole: out"))
       << evidence.property_faults.back();
-  EXPECT_TRUE(evidence.properties_unasked.empty());
+  EXPECT_TRUE(evidence.left_open.empty());
   EXPECT_EQ(verify_case(evidence).outcome, Outcome::kRejected);
   const Evidence of_specimen = examined(mutant.specimen, examiner);
   EXPECT_EQ(verify_case(of_specimen).outcome, Outcome::kAccepted) << verify_case(of_specimen).reason;
@@ -163,6 +173,99 @@ TEST(TheExaminer, IsInconclusiveWhereACallDoesNotReturn) {
   EXPECT_NE(verdict.reason.find("no luck"), std::string::npos);
 }
 
+TEST(TheExaminer, LeavesTheCaseOpenWhereItCannotAsk) {
+  Candidate broken = built_in("flash_forward_fp32");
+  broken.describe = [](Dtype, Direction) -> Description { throw std::runtime_error("no luck"); };
+  PropertyExaminer examiner;
+  const CaseVerdict verdict = verify_case(examined(broken, examiner));
+  EXPECT_EQ(verdict.outcome, Outcome::kInconclusive);
+  EXPECT_EQ(verdict.reason, "its properties could not be asked: no luck");
+}
+
+TEST(TheExaminer, DoesNotCountWhatHadNothingToCompare) {
+  PropertyExaminer examiner;
+  Buffers buffers;
+  const Candidate ring = built_in("ring:double");
+  const Evidence empty = examined(ring, examiner, buffers, "b1.hq1.hkv1.sq0.skv20.dqk16.dv8");
+  EXPECT_EQ(empty.count_properties, 0);
+  EXPECT_EQ(empty.count_properties_left_out, 7);
+  EXPECT_TRUE(empty.property_faults.empty());
+  const Evidence full = examined(ring, examiner, buffers);  // and it is asked again
+  EXPECT_EQ(full.count_properties, 7);
+  EXPECT_EQ(full.count_properties_left_out, 0);
+  const auto share = [](const Evidence& one, const std::string& name) {
+    for (const Fact& fact : verify(std::vector{one}, "").facts) {
+      if (fact.name == name) return fact.value;
+    }
+    return 0.0;
+  };
+  EXPECT_EQ(share(empty, "properties left out"), 7);
+  EXPECT_EQ(share(empty, "properties held"), 0);
+  EXPECT_EQ(share(full, "properties held"), 7);
+}
+
+// Where bounds promise nothing, nothing is compared either.
+TEST(TheExaminer, DoesNotCountWhatNoBoundHolds) {
+  Candidate vague = built_in("flash_forward_fp32");
+  vague.describe = [whole = vague.describe](Dtype dtype, Direction direction) {
+    Description description = whole(dtype, direction);
+    description.arithmetic.accumulator_dtype = Dtype::kBf16;
+    return description;
+  };
+  const Case c = parse_case("fwd/fp32/b1.hq1.hkv1.sq9.skv600.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+  Buffers buffers;
+  for (const auto holds : {rows_are_convex_combinations, values_enter_linearly, key_order_changes_nothing}) {
+    EXPECT_EQ(holds(vague, c, buffers).outcome, Outcome::kUnsupported);
+  }
+}
+
+TEST(TheExaminer, FindsWhatACallWritesAfterItsReturn) {
+  Candidate late = built_in("ring:double");
+  TensorView kept;
+  late.forward = [&kept, forward = late.forward](const Problem& problem, const TensorView& q, const TensorView& k,
+                                                 const TensorView& v, const TensorView& out, const TensorView* lse,
+                                                 void* stream) {
+    kept = out;
+    return forward(problem, q, k, v, out, lse, stream);
+  };
+  PropertyExaminer examiner;
+  Buffers buffers;
+  EXPECT_EQ(verify_case(examined(late, examiner, buffers)).outcome, Outcome::kAccepted);
+  kept.store(0, 0, 0, 0, 77);
+  const Evidence found = examined(late, examiner, buffers);
+  ASSERT_EQ(found.structure_faults.size(), 1u);
+  EXPECT_NE(found.structure_faults[0].find("wrote after its return"), std::string::npos);
+  EXPECT_TRUE(found.property_faults.empty()) << "it is told once";
+}
+
+// Correct by its declaration, and not by the bits of one device.
+TEST(EveryProperty, OneRankHoldsForARingThatRoundsItsPartial) {
+  Candidate ring = built_in("ring:double");
+  ring.forward = [forward = ring.forward](const Problem& problem, const TensorView& q, const TensorView& k,
+                                          const TensorView& v, const TensorView& out, const TensorView* lse,
+                                          void* stream) {
+    const Status status = forward(problem, q, k, v, out, lse, stream);
+    if (problem.topology.schedule == Schedule::kSingle) return status;
+    for_each_element(out.shape, [&](const ElementIndex& at) {
+      const double value = out.load(at.batch, at.head, at.row, at.column);
+      out.store(at.batch, at.head, at.row, at.column, round_to(Dtype::kBf16, value));
+    });
+    return status;
+  };
+  const Candidate undeclared = ring;
+  ring.describe = [whole = ring.describe](Dtype dtype, Direction direction) {
+    Description description = whole(dtype, direction);
+    description.arithmetic.partial_dtype = Dtype::kBf16;
+    return description;
+  };
+  const Case c = parse_case("fwd/fp32/b1.hq1.hkv1.sq9.skv9.dqk16.dv8/full/scale0.25/gauss:1/bhsd/single");
+  Buffers buffers;
+  const Candidate single = built_in("ring:double");
+  EXPECT_EQ(one_rank_equals_single(ring, single, c, buffers).sentence, "");
+  EXPECT_EQ(one_rank_equals_single(ring, single, c, buffers, true).outcome, Outcome::kRejected);
+  EXPECT_EQ(one_rank_equals_single(undeclared, single, c, buffers).outcome, Outcome::kRejected);
+}
+
 TEST(TheExaminer, LeavesOutWhatTheDeclarationDoesNotCover) {
   Candidate short_only = built_in("flash_forward_fp32");
   short_only.describe = [whole = short_only.describe](Dtype dtype, Direction direction) {
@@ -171,12 +274,13 @@ TEST(TheExaminer, LeavesOutWhatTheDeclarationDoesNotCover) {
     return description;
   };
   const Case c = parse_case("fwd/fp32/b1.hq1.hkv1.sq20.skv20.dqk16.dv8/document(20,20)/scale0.25/gauss:1/bhsd/single");
-  EXPECT_EQ(padding_changes_nothing(short_only, c).outcome, Outcome::kUnsupported);
+  Buffers buffers;
+  EXPECT_EQ(padding_changes_nothing(short_only, c, buffers).outcome, Outcome::kUnsupported);
   Evidence evidence{};
   evidence.dtype = c.problem.dtype;
   evidence.status = CallStatus::kReturned;
-  PropertyExaminer().examine(short_only, c, evidence);
-  EXPECT_TRUE(evidence.properties_unasked.empty());
+  PropertyExaminer().examine(short_only, c, buffers, evidence);
+  EXPECT_TRUE(evidence.left_open.empty());
   EXPECT_EQ(verify_case(evidence).outcome, Outcome::kAccepted);
 }
 

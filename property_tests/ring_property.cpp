@@ -26,27 +26,37 @@ CaseSpace on_one_device(const Candidate& ring) {
   return space;
 }
 
+// "" where it holds, or says nothing.
+std::string sentence_of(const PropertyResult& result) {
+  return result.outcome == Outcome::kUnsupported ? "" : result.sentence;
+}
+
 TEST(ARingOfDoubleSteps, GivesTheSameAnswerForEveryScheduleAndRankCount) {
   const Candidate ring = built_in("ring:double");
+  Buffers buffers;
   expect_property(on_several_ranks(ring), 150,
-                  [&](const Case& c) { return topology_changes_nothing(ring, c).sentence; });
+                  [&](const Case& c) { return sentence_of(topology_changes_nothing(ring, c, buffers)); });
 }
 
 TEST(ARingOfFlashKernels, GivesTheSameAnswerForEveryScheduleAndRankCount) {
   const Candidate ring = built_in("ring:flash_forward_fp32");
+  Buffers buffers;
   expect_property(on_several_ranks(ring), 150,
-                  [&](const Case& c) { return topology_changes_nothing(ring, c).sentence; });
+                  [&](const Case& c) { return sentence_of(topology_changes_nothing(ring, c, buffers)); });
 }
 
 TEST(ARingOfDoubleSteps, WithOneRankGivesTheBitsOfOneDevice) {
   const Candidate ring = built_in("ring:double");
-  expect_property(on_one_device(ring), 60, [&](const Case& c) { return one_rank_equals_one_device(ring, c).sentence; });
+  Buffers buffers;
+  expect_property(on_one_device(ring), 60,
+                  [&](const Case& c) { return sentence_of(one_rank_equals_single(ring, ring, c, buffers, true)); });
 }
 
 TEST(ARingOfFlashKernels, WithOneRankGivesTheBitsOfTheKernel) {
   const Candidate ring = built_in("ring:flash_forward_fp32"), kernel = built_in("flash_forward_fp32");
+  Buffers buffers;
   expect_property(on_one_device(ring), 60,
-                  [&](const Case& c) { return one_rank_equals_single(ring, kernel, c).sentence; });
+                  [&](const Case& c) { return sentence_of(one_rank_equals_single(ring, kernel, c, buffers, true)); });
 }
 
 void expect_splits_accepted(const LocalStep& step, Merge merge) {

@@ -47,7 +47,8 @@
 // ceil(n / b) where they may begin inside one; a tile shorter than b takes a block of its own.
 //
 // Partials narrower than the accumulators: what a merge leaves is a partial again, so a chain of m merges may round the
-// earliest part m + 1 times: (1 + u_part)^(m + 1) - 1 of sum p |v|.
+// earliest part m + 1 times: (1 + u_part)^(m + 1) - 1 of sum p |v|. A ring of one rank merges nothing and may round all
+// the same: what its only step leaves is the partial that a longer ring would pass on, O itself, wrong by u_part of it.
 //
 // Second order: a kernel rounds at the gaps and the maximum of its own scores, which lie within a Gamma D of the
 // exact ones. That is 1e-7 of the bound in fp32 and a good part of it with accumulators of 8 bits.
@@ -254,8 +255,17 @@ double round_out(const Arithmetic& arithmetic, Dtype out, double want, double be
   return before + divided + half_ulp(out, reach + divided);
 }
 
-MergeErrors merge_errors(const Arithmetic& a, std::int64_t merges, const RowScalars& row) {
-  if (merges == 0) return {0, 0, 0};
+bool rounds_partials(const Problem& problem, const Arithmetic& a) {
+  const Schedule schedule = problem.topology.schedule;
+  const bool is_ring =
+      schedule == Schedule::kContiguous || schedule == Schedule::kStriped || schedule == Schedule::kZigzag;
+  return (is_ring || merges_of_row(problem, a) > 0) && is_narrower(a.partial_dtype, a.accumulator_dtype);
+}
+
+MergeErrors merge_errors(const Problem& problem, const Arithmetic& a, const RowScalars& row) {
+  const std::int64_t merges = merges_of_row(problem, a);
+  const bool is_rounded = rounds_partials(problem, a);
+  if (merges == 0) return {0, 0, 0, is_rounded ? unit(a.partial_dtype) : 0};
   const auto m = static_cast<double>(merges);
   const double u = merge_unit(a);
   const double magnitude = std::fabs(row.lse), maximum = std::fabs(row.score_max);
@@ -265,14 +275,13 @@ MergeErrors merge_errors(const Arithmetic& a, std::int64_t merges, const RowScal
   // lse -= log sigmoid(lse - lse_b) rounds at the magnitude of a partial lse: between the least score and L.
   if (a.merge_is_lerp) lse += 2 * u * std::max(magnitude, std::fabs(row.score_max - row.gap_max));
   const double weight = std::expm1(m * std::log1p(4 * u + a.exp_error_relative + 3 * lse));
-  const bool is_rounded = is_narrower(a.partial_dtype, a.accumulator_dtype);
   const double rounded = std::expm1((is_rounded ? m + 1 : 1) * std::log1p(unit(a.partial_dtype)));
   // out -= sigmoid(lse_b - lse) (out - out_b) rounds at the magnitude of a partial whose weight may be
   // nothing.
   const double lerp = a.merge_is_lerp ? 4 * m * u : 0;
   // A merge weight below the normal range may vanish, whatever the values it weighs.
   const double vanished = m * lost(a);
-  return {weight + rounded * (1 + weight), lerp + vanished, m * lse};
+  return {weight + rounded * (1 + weight), lerp + vanished, m * lse, 0};
 }
 
 CastErrors cast_of_p(const Arithmetic& a) {
@@ -297,7 +306,8 @@ double bound_out_after(const Arithmetic& a, Dtype out, const RowErrors& e, doubl
                        double want, double before) {
   const double merged =
       before * (1 + e.merge_weight) + e.merge_weight * sum_p_abs_v + e.merge_largest * max_abs_v + e.absolute;
-  return round_out(a, out, std::fabs(want), merged);
+  const double passed_on = merged + e.partial_alone * (std::fabs(want) + merged);
+  return round_out(a, out, std::fabs(want), passed_on);
 }
 
 namespace {
@@ -349,12 +359,13 @@ RowErrors errors_of(const Problem& problem, const Arithmetic& a, const RowScalar
   // Products and partial sums below the normal range, v flushed or rounded to a subnormal, in units of O.
   e.absolute = 2 * (n + events) * lost(a) * row.p_max * std::max(1.0, problem.descale_v) + in.absolute;
   e.absolute /= (1 - e.denominator) * e.weight_sum_min;
-  const std::int64_t merges = merges_of_row(problem, a);
-  const MergeErrors merge = merge_errors(a, merges, row);
+  const MergeErrors merge = merge_errors(problem, a, row);
   e.merge_weight = merge.weight;
   e.lse_merge = merge.lse;
   e.merge_largest = merge.largest;
-  if (merges > 0) e.absolute += subnormal_min(a.partial_dtype);  // partial weights sum to 1
+  e.partial_alone = merge.alone;
+  // Partial weights sum to 1.
+  if (merges_of_row(problem, a) > 0 || rounds_partials(problem, a)) e.absolute += subnormal_min(a.partial_dtype);
   return e;
 }
 

@@ -33,6 +33,7 @@ struct RowErrors {
   double underflow;       ///< multiplies sum |v|
   double merge_weight;    ///< relative error of merge weights and partials, multiplies sum p |v|
   double merge_largest;   ///< merges, multiplies max |v|
+  double partial_alone;   ///< rounding of a row's only partial, multiplies |O|
   double lse_merge;       ///< added to lse
   double absolute;        ///< added to O: what operations lose below the normal range, and partials' rounding there
 };
@@ -68,11 +69,15 @@ struct CastErrors {
 };
 CastErrors cast_of_p(const Arithmetic& arithmetic);
 
-/// Errors of merging partials (R1): `weight` multiplies sum p |v|, `largest` max |v|, `lse` is absolute on lse.
+/// Errors of merging partials (R1): `weight` multiplies sum p |v|, `largest` max |v|, `lse` is absolute on lse; `alone`
+/// multiplies |O| where the only partial of a row is rounded and none is merged.
 struct MergeErrors {
-  double weight, largest, lse;
+  double weight, largest, lse, alone;
 };
-MergeErrors merge_errors(const Arithmetic& arithmetic, std::int64_t merges, const RowScalars& row);
+MergeErrors merge_errors(const Problem& problem, const Arithmetic& arithmetic, const RowScalars& row);
+
+/// True where partial O are rounded to fewer bits than they were summed in: merged, or passed on by a ring of one rank.
+bool rounds_partials(const Problem& problem, const Arithmetic& arithmetic);
 
 /// Merges a row goes through: declared and those of the topology.
 std::int64_t merges_of_row(const Problem& problem, const Arithmetic& arithmetic);

@@ -313,6 +313,35 @@ TEST(ForwardBound, HoldsForPartsOfTinyValues) {
   }
 }
 
+// What a longer ring would pass on: O rounded to the partial's format, and nothing merged.
+TEST(ForwardBound, HoldsForTheRoundedPartialOfARingOfOneRank) {
+  const std::string line = "fwd/fp32/b1.hq2.hkv1.sq8.skv24.dqk8.dv4/causal_bottom_right/scale0.35/";
+  Arithmetic narrow;
+  narrow.partial_dtype = Dtype::kBf16;
+  const Arithmetic arithmetic = resolve(narrow, Dtype::kF32);
+  for (const std::string recipe : {"gauss:5", "walsh_probe:5"}) {
+    const Reference single = reference_of(line + recipe + "/bhsd/single");
+    for (const std::string ring : {"contiguous1", "striped1"}) {
+      const Reference reference = reference_of(line + recipe + "/bhsd/" + ring);
+      const Bounds bounds = bounds_of(reference, narrow), plain = bounds_of(single, {});
+      EXPECT_EQ(bounds_of(reference, {}).out, plain.out) << "a partial that is not rounded costs nothing";
+      EXPECT_EQ(bounds_of(single, narrow).out, plain.out) << "one device passes no partial on";
+      EXPECT_EQ(bounds.lse, plain.lse);
+      EXPECT_TRUE(rounds_partials(reference.c.problem, arithmetic));
+      std::size_t beyond = 0;
+      for (std::size_t at = 0; at < bounds.out.size(); ++at) {
+        const double want = reference.want.out.value[at], error = std::fabs(round_to(Dtype::kBf16, want) - want);
+        EXPECT_LE(error, bounds.out[at]) << recipe << " element " << at;
+        beyond += plain.out[at] < error;
+        if (want == 0) {
+          EXPECT_EQ(bounds.out[at], plain.out[at]) << "what is 0 stays 0";
+        }
+      }
+      EXPECT_NE(beyond, 0u) << recipe;
+    }
+  }
+}
+
 // One term passes its product and every addition of its chain. Equal scores: no rescale adds to them.
 TEST(ForwardBound, CountsTheProductBeforeADeclaredChainOfAdditions) {
   const Reference reference =

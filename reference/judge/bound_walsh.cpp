@@ -35,14 +35,13 @@ Bounds bound_walsh(const Case& c, const Arithmetic& a, const ForwardAnswer& want
   const double u = format_facts(a.accumulator_dtype).unit_roundoff;
   const bool cast = format_facts(a.p_dtype).precision < format_facts(a.accumulator_dtype).precision;
   const double u_p = cast ? format_facts(a.p_dtype).unit_roundoff : 0;
-  const std::int64_t merges = merges_of_row(problem, a);
+  const bool is_merged = merges_of_row(problem, a) > 0, is_rounded = rounds_partials(problem, a);
   const Bounds oracle = oracle_error(problem, want);
   Bounds bounds{std::vector<double>(want.out.value.size()), std::vector<double>(want.lse.value.size())};
   for (std::size_t row = 0; row < want.lse.value.size(); ++row) {
     const RowScalars& scalars = want.statistics.rows[row];
     if (scalars.visible_count == 0) continue;
-    const MergeErrors merge = merge_errors(a, merges, scalars);
-    const double lost = merges > 0 ? format_facts(a.partial_dtype).subnormal_min : 0;
+    const MergeErrors merge = merge_errors(problem, a, scalars);
     const double lse = (8 + 4 * std::fabs(scalars.lse)) * u + merge.lse;
     const Dtype lse_dtype = dtype_of_lse(problem.dtype);
     const double rounded = lse + half_ulp(lse_dtype, std::fabs(scalars.lse) + lse);
@@ -50,7 +49,9 @@ Bounds bound_walsh(const Case& c, const Arithmetic& a, const ForwardAnswer& want
     for (std::int64_t column = 0; column < problem.head_dim_v; ++column) {
       const std::size_t at = row * static_cast<std::size_t>(problem.head_dim_v) + static_cast<std::size_t>(column);
       const double magnitude = std::fabs(want.out.value[at]);
-      const double before = (u_p + 4 * u) * magnitude + merge.weight + merge.largest + lost;  // |v| = 1
+      const bool may_lose = is_merged || (is_rounded && magnitude > 0);  // 0 is rounded to 0
+      const double lost = may_lose ? format_facts(a.partial_dtype).subnormal_min : 0;
+      const double before = (u_p + 4 * u + merge.alone) * magnitude + merge.weight + merge.largest + lost;  // |v| = 1
       // The oracle's sums are exact here too; only its division rounds, and 0 stays 0.
       bounds.out[at] = round_out(a, out, magnitude, before) * rounding_up(1) + 2 * want.unit_roundoff * magnitude;
     }

@@ -207,9 +207,14 @@ bool returns_single_key_by_value(const Problem& problem, const Arithmetic& a, co
   const bool exact_scores = format_facts(Dtype::kF32).precision <= format_facts(a.score_dtype).precision;
   if (!exact_operands || !exact_scores) return false;
   const double u = format_facts(a.accumulator_dtype).unit_roundoff;
-  const MergeErrors merge = merge_errors(a, merges_of_row(problem, a), row);
-  const double relative = 2 * u * std::fabs(row.score_max) + a.exp_error_relative + 8 * u + merge.weight + slack;
+  const MergeErrors merge = merge_errors(problem, a, row);
+  const double relative =
+      2 * u * std::fabs(row.score_max) + a.exp_error_relative + 8 * u + merge.weight + merge.alone + slack;
   return relative < limit;
+}
+
+std::string data_of(const Case& c) {
+  return std::string(to_string(c.problem.dtype)) + " " + to_string(c.inputs) + ":" + std::to_string(c.inputs.seed);
 }
 
 Evidence compare(const std::string& candidate, const Reference& reference, const Arithmetic& arithmetic, const Got& got,
@@ -228,6 +233,7 @@ Evidence compare(const std::string& candidate, const Reference& reference, const
                     got.time_ms,
                     reference.time_ms};
   evidence.rows = reference.rows_judged();
+  evidence.data = data_of(reference.c);
   if (got.status != CallStatus::kReturned) return evidence;
   evidence.warnings = got.shown;
   look_for_nan_outside_the_sample(reference, got, evidence);

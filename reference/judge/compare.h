@@ -45,7 +45,8 @@ struct Evidence {
   std::vector<std::string> determinism_faults{};  ///< check 6: claimed, and not held; one sentence each
   std::vector<std::string> property_faults{};     ///< check 7: one sentence for each property that does not hold
   std::int64_t count_properties = 0;              ///< properties that were asked of this Case and held
-  std::vector<std::string> properties_unasked{};  ///< one sentence for each whose calls did not return
+  std::int64_t count_properties_left_out = 0;     ///< asked, and nothing to compare, or outside its declaration
+  std::vector<std::string> left_open{};           ///< what could not be asked or measured: it cannot be accepted
   std::vector<std::string> hidden{};              ///< what its declaration hides (power.h): it cannot be accepted by it
   std::vector<std::string> warnings{};            ///< what a reader should know; never changes an outcome
   RowsJudged rows{};                              ///< how many of the Case's rows all this speaks of
@@ -57,13 +58,22 @@ struct Evidence {
   bool lse_withheld = false;    ///< it writes lse, and this call gave it none to write
   ZeroControl zeros{};          ///< what an all-zero kernel would pass of check 2 on out
   std::string attribution{};    ///< where the residual concentrates, a phrase; "" if nowhere
+  std::string data{};           ///< whose draws its inputs are (data_of)
 };
+
+/// The dtype, recipe and seed of a Case. Every element of an input is a function of them and of its index: Cases alike
+/// in this share draws, and with them roundings, whatever their shapes, masks, memories and topologies.
+std::string data_of(const Case& c);
+
+/// Tensors that a run of one candidate over so many Cases judges: a call returns two, and one that repeats an earlier
+/// call draws nothing anew. The probability of a false alarm is shared among them.
+constexpr std::int64_t tensors_of_run(std::int64_t cases) { return 2 * (cases < 1 ? 1 : cases); }
 
 /// Holds what came back against the reference, element by element, under the bound of the declared
 /// `arithmetic` (resolved). Pure: the same arguments give the same facts. `tensors_in_run` counts the tensors of the
-/// whole run this comparison is part of (a call returns two): the more, the wider the probabilistic bound.
+/// whole run this comparison is part of (tensors_of_run): the more, the wider the probabilistic bound.
 Evidence compare(const std::string& candidate, const Reference& reference, const Arithmetic& arithmetic, const Got& got,
-                 std::int64_t tensors_in_run = 2);
+                 std::int64_t tensors_in_run = tensors_of_run(1));
 
 /// One element into the facts. `want` + `tail` is the exact answer as the oracle has it. Infinity of the
 /// right sign is right where abs(want) + bound reaches what rounds to infinity in `format`; equality comes

@@ -30,7 +30,7 @@ double standard_error(const NoiseSums& sums) {
 bool sigma_knows(const Problem& problem, const Arithmetic& a) {
   const bool narrow_storage = is_narrower(dtype_of_out(problem.dtype), a.accumulator_dtype);
   const bool narrow_sums = is_narrower(a.accumulator_dtype, Dtype::kF32);
-  const bool narrow_parts = merges_of_row(problem, a) > 0 && is_narrower(a.partial_dtype, Dtype::kF32);
+  const bool narrow_parts = rounds_partials(problem, a) && is_narrower(a.partial_dtype, Dtype::kF32);
   return narrow_storage && !narrow_sums && !narrow_parts;
 }
 

@@ -110,7 +110,8 @@ struct PowerMeter::Alterations {
   std::vector<RowAnswer> directions;
 };
 
-PowerMeter::PowerMeter(const Reference& reference, int threads) : threads_(threads) {
+PowerMeter::PowerMeter(const Reference& reference, std::int64_t tensors_in_run, int threads)
+    : tensors_in_run_(tensors_in_run), threads_(threads) {
   auto made = std::make_unique<Alterations>(reference);
   made->directions.resize(static_cast<std::size_t>(made->rows.size()));
   parallel_for(made->rows.size(), threads,
@@ -129,12 +130,12 @@ namespace {
 // One declaration's judge of altered answers.
 class Judge {
  public:
-  Judge(const Reference& reference, const Arithmetic& arithmetic, bool has_lse)
-      : reference_(reference), arithmetic_(arithmetic), has_lse_(has_lse) {}
+  Judge(const Reference& reference, const Arithmetic& arithmetic, bool has_lse, std::int64_t tensors_in_run)
+      : reference_(reference), arithmetic_(arithmetic), has_lse_(has_lse), tensors_in_run_(tensors_in_run) {}
 
   Judgement judge(Got got) const {
     got.has_lse = has_lse_;
-    const Evidence evidence = compare("", reference_, arithmetic_, got);
+    const Evidence evidence = compare("", reference_, arithmetic_, got, tensors_in_run_);
     for (const std::string& check : failing_checks(evidence)) {
       if (counts(check)) return {check, bound_used(evidence)};
     }
@@ -170,6 +171,7 @@ class Judge {
   const Reference& reference_;
   const Arithmetic& arithmetic_;
   bool has_lse_;
+  std::int64_t tensors_in_run_;
 };
 
 FaultSight sight_of(const Judge& judge, const FaultyAnswer& answer) {
@@ -185,7 +187,7 @@ FaultSight sight_of(const Judge& judge, const FaultyAnswer& answer) {
 Power PowerMeter::measure(const Arithmetic& declared, bool has_lse) const {
   const Alterations& all = *alterations_;
   const Arithmetic arithmetic = resolve(declared, all.rows.problem().dtype);
-  const Judge judge(all.rows.reference(), arithmetic, has_lse);
+  const Judge judge(all.rows.reference(), arithmetic, has_lse, tensors_in_run_);
   Power power;
   // A judge that rejects the exact answer itself measures nothing.
   if (judge.rejects(all.rows.exact())) return power;
@@ -282,7 +284,8 @@ bool is_measurable(const Problem& problem) {
          kElementsMax;
 }
 
-std::vector<std::string> hidden_by_declaration(const Reference& reference, const Arithmetic& declared, bool has_lse) {
+std::vector<std::string> hidden_by_declaration(const Reference& reference, const Arithmetic& declared, bool has_lse,
+                                               std::int64_t tensors_in_run) {
   const Problem& problem = reference.c.problem;
   const std::vector<MendedField> beyond =
       fields_beyond_yardstick(declared, problem.dtype, most_visible_keys(reference));
@@ -290,7 +293,7 @@ std::vector<std::string> hidden_by_declaration(const Reference& reference, const
   if (!is_measurable(problem)) {
     return {"this Case is too large to measure what its declared " + beyond.front().name + " hides"};
   }
-  const PowerMeter meter(reference, 1);
+  const PowerMeter meter(reference, tensors_in_run, 1);
   std::vector<std::string> hidden;
   for (const PowerLoss& loss : meter.lost(meter.measure(declared, has_lse), declared, has_lse)) {
     hidden.push_back(to_string(loss));

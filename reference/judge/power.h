@@ -72,7 +72,8 @@ bool is_measurable(const Problem& problem);
 
 /// What a declaration hides on this Case, in words (PowerMeter::lost); nothing for one within its yardstick. Where the
 /// Case is too large to measure, a declaration beyond its yardstick hides what nobody knows, and that is said.
-std::vector<std::string> hidden_by_declaration(const Reference& reference, const Arithmetic& declared, bool has_lse);
+std::vector<std::string> hidden_by_declaration(const Reference& reference, const Arithmetic& declared, bool has_lse,
+                                               std::int64_t tensors_in_run);
 
 /// The power of one candidate in one length class: of `count_cases` Cases that stand for it.
 struct ClassPower {
@@ -91,8 +92,9 @@ std::int64_t most_visible_keys(const Reference& reference);
 /// altered and rounded, stands in for a candidate's.
 class PowerMeter {
  public:
-  /// `reference` must outlive it.
-  PowerMeter(const Reference& reference, int threads);
+  /// `reference` must outlive it. `tensors_in_run` is that of the run whose power it is (tensors_of_run): what a
+  /// judgement of that run would reject.
+  PowerMeter(const Reference& reference, std::int64_t tensors_in_run, int threads);
   ~PowerMeter();
 
   /// The power under a declaration; without `has_lse` lse is not judged.
@@ -110,6 +112,7 @@ class PowerMeter {
   struct Alterations;
 
   std::unique_ptr<const Alterations> alterations_;
+  std::int64_t tensors_in_run_;
   int threads_;
 };
 

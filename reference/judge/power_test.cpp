@@ -55,7 +55,7 @@ bool is_rejected(const Reference& reference, const Got& got) {
 TEST(Power, IsTheLeastEffectThatTheJudgeRejects) {
   for (const char* dtype : {"fp64", "fp32", "fp16", "bf16"}) {
     const Reference reference = reference_of("fwd/" + std::string(dtype) + "/" + kGauss);
-    const Power power = PowerMeter(reference, 1).measure({}, true);
+    const Power power = PowerMeter(reference, 2, 1).measure({}, true);
     const double shrink = effect(power, Effect::kShrink), shift = effect(power, Effect::kLse);
     EXPECT_TRUE(is_rejected(reference, altered(reference, 1 - shrink, 0))) << dtype;
     EXPECT_FALSE(is_rejected(reference, altered(reference, 1 - shrink / 2, 0))) << dtype;
@@ -70,7 +70,7 @@ TEST(Power, IsTheLeastEffectThatTheJudgeRejects) {
 // A scale that is off by x is a Case with another scale: its answer must be rejected at x, and accepted well below.
 TEST(Power, OfTheScaleHoldsForTheExactAnswerOfAnotherScale) {
   const Reference reference = reference_of("fwd/fp32/" + kGauss);
-  const double x = effect(PowerMeter(reference, 1).measure({}, true), Effect::kScale);
+  const double x = effect(PowerMeter(reference, 2, 1).measure({}, true), Effect::kScale);
   const auto answer_at = [&](double factor) {
     Reference other = reference;
     other.c.problem.softmax_scale *= factor;
@@ -85,7 +85,7 @@ TEST(Power, OfTheScaleHoldsForTheExactAnswerOfAnotherScale) {
 // O = 0 must come back as 0 there: a key that weighs ever so little less shows.
 TEST(Power, IsSharpOnProbes) {
   const Reference reference = reference_of("fwd/bf16/" + kWalsh);
-  const Power power = PowerMeter(reference, 1).measure({}, true);
+  const Power power = PowerMeter(reference, 2, 1).measure({}, true);
   EXPECT_LT(effect(power, Effect::kKeyWeight), 0x1p-40);
   EXPECT_EQ(effect(power, Effect::kScale), Power::kNotSeen);  // q = 0
   EXPECT_EQ(sight(power, FloorFault::kMaskEdgeMoved), Sight::kNotApplicable);
@@ -94,7 +94,7 @@ TEST(Power, IsSharpOnProbes) {
 
 TEST(Power, WithoutLseIsLess) {
   const Reference reference = reference_of("fwd/bf16/" + kGauss);
-  const PowerMeter meter(reference, 1);
+  const PowerMeter meter(reference, 2, 1);
   const Power with = meter.measure({}, true), without = meter.measure({}, false);
   EXPECT_EQ(effect(without, Effect::kLse), Power::kNotSeen);
   EXPECT_LT(effect(with, Effect::kScale), effect(without, Effect::kScale));
@@ -103,7 +103,7 @@ TEST(Power, WithoutLseIsLess) {
 
 TEST(Power, OfNoRowIsNothing) {
   const Reference reference = reference_of("fwd/fp32/b1.hq1.hkv1.sq0.skv5.dqk8.dv8/full/scale0.5/gauss:1/bhsd/single");
-  const Power power = PowerMeter(reference, 1).measure({}, true);
+  const Power power = PowerMeter(reference, 2, 1).measure({}, true);
   for (const double least : power.effects) EXPECT_EQ(least, Power::kNotSeen);
   for (const FaultSight& fault : power.faults) EXPECT_EQ(fault.sight, Sight::kNotApplicable);
 }
@@ -116,7 +116,7 @@ struct Declaration {
 
 std::vector<PowerLoss> losses(const Declaration& declaration, const std::string& rest) {
   const Reference reference = reference_of("fwd/" + declaration.dtype + "/" + rest);
-  const PowerMeter meter(reference, 1);
+  const PowerMeter meter(reference, 2, 1);
   const Arithmetic declared = declared_by(declaration.edit);
   return meter.lost(meter.measure(declared, true), declared, true);
 }
@@ -157,7 +157,7 @@ TEST(Power, IsLostToACoarseTanhUnderASoftcap) {
     EXPECT_TRUE(losses(coarse, kGauss).empty()) << dtype;
     EXPECT_TRUE(losses({"", dtype, [](Arithmetic& a) { a.tanh_error_relative = 0x1p-11; }}, capped).empty()) << dtype;
     const Reference reference = reference_of("fwd/" + std::string(dtype) + "/" + capped);
-    const Power power = PowerMeter(reference, 1).measure({}, true);
+    const Power power = PowerMeter(reference, 2, 1).measure({}, true);
     for (const double least : power.effects) EXPECT_TRUE(std::isfinite(least)) << dtype;
     for (const FaultSight& fault : power.faults) EXPECT_EQ(fault.sight, Sight::kSeen) << dtype;
   }
@@ -192,11 +192,11 @@ TEST(Power, AKernelOfZerosIsNeverAcceptedForItsDeclaration) {
       Got zeros = altered(reference, 0, 0);
       zeros.has_lse = false;
       Evidence evidence = compare("zeros", reference, resolve(declared, p.dtype), zeros);
-      evidence.hidden = hidden_by_declaration(reference, declared, false);
+      evidence.hidden = hidden_by_declaration(reference, declared, false, 2);
       EXPECT_FALSE(evidence.hidden.empty()) << dtype << " " << rest;
       EXPECT_NE(verify_case(evidence).outcome, Outcome::kAccepted);
       evidence = compare("exact", reference, resolve(declared, p.dtype), altered(reference, 1, 0));
-      evidence.hidden = hidden_by_declaration(reference, declared, true);
+      evidence.hidden = hidden_by_declaration(reference, declared, true, 2);
       EXPECT_EQ(verify_case(evidence).outcome, Outcome::kInconclusive);
       EXPECT_NE(verify_case(evidence).reason.find("exp 0.05"), std::string::npos);
     }

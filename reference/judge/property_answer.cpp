@@ -42,18 +42,22 @@ struct Compared {
   const std::vector<double>&bounds_a, &bounds_b;
 };
 
-std::string difference_of(const Compared& pair, bool in_bits, const Counts& counts) {
+// `compared` counts the elements that were.
+std::string difference_of(const Compared& pair, bool in_bits, const Counts& counts, std::int64_t& compared) {
   std::string sentence;
   for_each_element(pair.a.shape(), [&](const ElementIndex& at) {
     if (!sentence.empty() || !counts(at)) return;
     const double one = load(pair.a, at), other = load(pair.b, at);
     const std::string both = name_of(pair.name, at) + " is " + shortest(one) + " and " + shortest(other);
     if (in_bits) {
+      ++compared;
       if (!same_bits(pair.a, pair.b, at)) sentence = both + ", not the same bits";
       return;
     }
     const double bound =
         sum_up(pair.bounds_a[linear_of(pair.a.shape(), at)], pair.bounds_b[linear_of(pair.b.shape(), at)]);
+    if (!std::isnan(one) && !std::isnan(other) && !std::isfinite(bound)) return;  // a NaN differs whatever the bound
+    ++compared;
     if (one == other || std::fabs(one - other) <= bound) return;
     sentence = both + ", further apart than both bounds, " + shortest(bound);
   });
@@ -77,16 +81,15 @@ void for_each_element(const Shape& shape, const std::function<void(const Element
   }
 }
 
-PropertyAnswer answer_to(const Candidate& candidate, const Case& c, const Inputs& inputs) {
+PropertyResult nothing_to_compare() { return {Outcome::kUnsupported, "there is nothing to compare"}; }
+
+PropertyAnswer answer_to(const Candidate& candidate, const Case& c, Buffers& buffers, const Inputs& inputs) {
   PropertyAnswer answer;
   answer.c = c;
   // Inputs that no recipe made are bounded as any inputs are.
   answer.c.inputs = {RecipeKind::kGauss, 0, "", c.inputs.seed};
   const Problem& problem = answer.c.problem;
-  const Reference reference{
-      answer.c, inputs,
-      attention_forward(with_data(problem, inputs), inputs.q.view(), inputs.k.view(), inputs.v.view(), 1), 0};
-  Buffers buffers;
+  const Reference reference = prepare(answer.c, inputs, 1);
   answer.got = run(candidate, reference, buffers);
   if (answer.got.status == CallStatus::kUnsupported) {
     answer.trouble = {Outcome::kUnsupported, answer.got.reason};
@@ -114,27 +117,34 @@ PropertyResult differ(const PropertyAnswer& a, const PropertyAnswer& b, bool in_
     if (counts && !counts(at)) return false;
     return a.got.empty_rows_defined || visibility.count(at.row) > 0;
   };
-  std::string sentence = difference_of({"out", a.got.out, b.got.out, a.bounds.out, b.bounds.out}, in_bits, defined);
+  std::int64_t compared = 0;
+  std::string sentence =
+      difference_of({"out", a.got.out, b.got.out, a.bounds.out, b.bounds.out}, in_bits, defined, compared);
   if (sentence.empty() && a.got.has_lse && b.got.has_lse) {
-    sentence = difference_of({"lse", a.got.lse, b.got.lse, a.bounds.lse, b.bounds.lse}, in_bits, defined);
+    sentence = difference_of({"lse", a.got.lse, b.got.lse, a.bounds.lse, b.bounds.lse}, in_bits, defined, compared);
   }
-  return sentence.empty() ? PropertyResult{} : rejected(sentence);
+  if (!sentence.empty()) return rejected(sentence);
+  return compared > 0 ? PropertyResult{} : nothing_to_compare();
 }
 
 PropertyResult leave_limits(const PropertyAnswer& answer,
                             const std::function<std::pair<double, double>(const ElementIndex&)>& limits) {
   if (answer.trouble.outcome != Outcome::kAccepted) return answer.trouble;
   std::string sentence;
+  std::int64_t compared = 0;
   for_each_element(answer.got.out.shape(), [&](const ElementIndex& at) {
     if (!sentence.empty()) return;
     const auto [low, high] = limits(at);
     if (low > high) return;
     const double got = load(answer.got.out, at), bound = answer.bounds.out[linear_of(answer.got.out.shape(), at)];
+    if (!std::isnan(got) && !std::isfinite(bound)) return;
+    ++compared;
     if (low - got <= bound && got - high <= bound) return;
     sentence = name_of("out", at) + " is " + shortest(got) + ", outside " + shortest(low) + " to " + shortest(high) +
                " by more than its bound, " + shortest(bound);
   });
-  return sentence.empty() ? PropertyResult{} : rejected(sentence);
+  if (!sentence.empty()) return rejected(sentence);
+  return compared > 0 ? PropertyResult{} : nothing_to_compare();
 }
 
 }  // namespace ringproof

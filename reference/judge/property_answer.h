@@ -10,7 +10,8 @@
 namespace ringproof {
 
 /// What a property of one candidate on one Case came to: accepted (it holds), rejected (it does not), inconclusive
-/// (a call did not return). The sentence says where or why; "" where it holds.
+/// (a call did not return), unsupported (it says nothing here: its changed Case lies outside the declaration, or there
+/// was no element to compare). The sentence says where or why; "" where it holds.
 struct PropertyResult {
   Outcome outcome = Outcome::kAccepted;
   std::string sentence{};
@@ -29,7 +30,10 @@ struct PropertyAnswer {
 
 /// Calls the candidate on `inputs` in place of those of the Case. Requires a Case that the candidate's description
 /// covers and inputs of its shapes.
-PropertyAnswer answer_to(const Candidate& candidate, const Case& c, const Inputs& inputs);
+PropertyAnswer answer_to(const Candidate& candidate, const Case& c, Buffers& buffers, const Inputs& inputs);
+
+/// The result of a property that had no element to compare.
+PropertyResult nothing_to_compare();
 
 /// One element of a tensor, [batch, head, row, column].
 struct ElementIndex {
@@ -44,11 +48,11 @@ using Counts = std::function<bool(const ElementIndex&)>;
 
 /// Whether two answers to one exact answer differ in an element that `counts`: by more than both bounds together, or,
 /// `in_bits`, at all. Rows of `a` are looked up under the same index in `b`, which may have more of them. Empty rows
-/// that the candidate leaves undefined do not count.
+/// that the candidate leaves undefined do not count, nor, but for bits, elements whose bounds promise nothing.
 PropertyResult differ(const PropertyAnswer& a, const PropertyAnswer& b, bool in_bits, const Counts& counts = {});
 
 /// Whether an element of O of `answer` lies outside [low, high] by more than its bound. `limits` returns low and high;
-/// low > high for elements that do not count.
+/// low > high for elements that do not count, as those do not whose bound promises nothing.
 PropertyResult leave_limits(const PropertyAnswer& answer,
                             const std::function<std::pair<double, double>(const ElementIndex&)>& limits);
 

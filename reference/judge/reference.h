@@ -35,4 +35,7 @@ Reference prepare(const Case& c, const SamplingRule& rule, int threads);
 /// The same of every row.
 Reference prepare(const Case& c, int threads);
 
+/// The answer to `inputs` in place of the Case's own, every row. Requires inputs of its shapes, all finite.
+Reference prepare(const Case& c, const Inputs& inputs, int threads);
+
 }  // namespace ringproof

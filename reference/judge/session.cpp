@@ -68,13 +68,14 @@ Tensor batch_element(const Tensor& whole, std::int64_t b) {
 
 }  // namespace
 
-Evidence Session::judge(const Reference& reference, Got* kept, std::int64_t tensors_in_run) {
+Evidence Session::judge(const Reference& reference, Got* kept) {
   const Dtype dtype = reference.c.problem.dtype;
   Got got = run(candidate_, reference, buffers_, asks_lse(calls_, reference.c));
   const Description description = got.description;
-  Evidence evidence = compare(candidate_.name, reference, resolve(description.arithmetic, dtype), got, tensors_in_run);
+  Evidence evidence = compare(candidate_.name, reference, resolve(description.arithmetic, dtype), got, tensors_in_run_);
   if (got.status == CallStatus::kReturned) {
-    evidence.hidden = hidden_by_declaration(reference, description.arithmetic, description.has(kWritesLse));
+    evidence.hidden =
+        hidden_by_declaration(reference, description.arithmetic, description.has(kWritesLse), tensors_in_run_);
     evidence.lse_withheld = !got.has_lse && description.has(kWritesLse);
     hold_to_alone(reference, description, got, evidence);
     hold_to_earlier(reference, description, got, evidence);

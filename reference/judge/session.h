@@ -20,18 +20,24 @@ namespace ringproof {
 /// - What a call writes after its return is a fault of structure, found at the next call or by end().
 class Session {
  public:
-  explicit Session(Candidate candidate) : candidate_(std::move(candidate)) {}
+  /// Of a run over `cases_in_run` Cases: the more, the wider each one's probabilistic bound (tensors_of_run).
+  explicit Session(Candidate candidate, std::int64_t cases_in_run = 1)
+      : candidate_(std::move(candidate)), tensors_in_run_(tensors_of_run(cases_in_run)) {}
   Session(Session&&) = default;
   Session& operator=(Session&&) = default;
 
   /// The next call of the sequence. Throws what compare throws. What came back is left in `kept`, where not null.
-  /// `tensors_in_run` is compare()'s.
-  Evidence judge(const Reference& reference, Got* kept = nullptr, std::int64_t tensors_in_run = 2);
+  Evidence judge(const Reference& reference, Got* kept = nullptr);
 
   /// The last call's evidence anew, with what it wrote after its return; nothing where it wrote nothing.
   std::optional<Evidence> end();
 
   const Candidate& candidate() const { return candidate_; }
+  std::int64_t tensors_in_run() const { return tensors_in_run_; }
+
+  /// The memory of its calls, for others of the same candidate: properties, the search for a smaller Case. It outlives
+  /// them, and what they write late is found by the next.
+  Buffers& buffers() { return buffers_; }
 
  private:
   struct Answer {
@@ -43,6 +49,7 @@ class Session {
   void hold_to_alone(const Reference& reference, const Description& description, const Got& got, Evidence& evidence);
 
   Candidate candidate_;
+  std::int64_t tensors_in_run_;
   Buffers buffers_;
   std::uint64_t calls_ = 0;
   std::deque<Answer> answers_;  // of the latest calls

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <map>
 #include <set>
 
 #include "reference/spec/error.h"
@@ -48,6 +49,13 @@ std::string bias_sentence(const BiasSums& sums, double limit) {
 
 bool enough_judged(const TensorEvidence& t) {
   return static_cast<double>(t.count_not_judged) <= kShareNotJudgedMax * static_cast<double>(t.count);
+}
+
+// An answer without elements has every one of them right; one whose every element may be anything shows nothing.
+bool nothing_is_defined(const std::vector<TensorEvidence>& tensors) {
+  std::int64_t count = 0, count_undefined = 0;
+  for (const TensorEvidence& t : tensors) count += t.count, count_undefined += t.count_undefined;
+  return count == 0 && count_undefined > 0;
 }
 
 template <class Texts>
@@ -153,13 +161,29 @@ const char* to_string(Outcome outcome) {
 
 namespace {
 
+// Cases of equal data share the draws of their roundings, which count once: of each data the evidence with the most
+// rows, by `rows_of` (none where the check is not judged), the first among equals.
+template <class RowsOf>
+std::vector<const Evidence*> of_distinct_data(std::span<const Evidence> evidence, const RowsOf& rows_of) {
+  std::map<std::string, const Evidence*> most;
+  for (const Evidence& one : evidence) {
+    if (rows_of(one) == 0) continue;
+    const auto [place, is_new] = most.try_emplace(one.data, &one);
+    if (!is_new && rows_of(*place->second) < rows_of(one)) place->second = &one;
+  }
+  std::vector<const Evidence*> distinct;
+  for (const auto& [data, one] : most) distinct.push_back(one);
+  return distinct;
+}
+
 // Rows of all Cases where a check is judged, in one statistic; it rejects what no single Case has rows enough to show.
 void decide_pooled(std::span<const Evidence> evidence, Verdict& verdict) {
-  for (const Evidence& one : evidence) {
-    if (one.noise.is_judged) verdict.noise.add(one.noise.all_heads);
-    if (!one.bias.is_judged) continue;
-    verdict.bias.add(one.bias.sums);
-    verdict.bias_limit = std::max(verdict.bias_limit, one.bias.limit);
+  const auto of_noise = [](const Evidence& one) { return one.noise.is_judged ? one.noise.all_heads.rows : 0; };
+  const auto of_bias = [](const Evidence& one) { return one.bias.is_judged ? one.bias.sums.rows : 0; };
+  for (const Evidence* one : of_distinct_data(evidence, of_noise)) verdict.noise.add(one->noise.all_heads);
+  for (const Evidence* one : of_distinct_data(evidence, of_bias)) {
+    verdict.bias.add(one->bias.sums);
+    verdict.bias_limit = std::max(verdict.bias_limit, one->bias.limit);
   }
   std::vector<std::string> sentences;
   if (!noise_is_accepted(verdict.noise)) {
@@ -207,9 +231,7 @@ CaseVerdict verify_case(const Evidence& evidence) {
     case CallStatus::kFailed: return decide(Outcome::kInconclusive, evidence.reason);
     case CallStatus::kReturned: break;
   }
-  if (!evidence.properties_unasked.empty()) {
-    return decide(Outcome::kInconclusive, joined(evidence.properties_unasked, "; "));
-  }
+  if (!evidence.left_open.empty()) return decide(Outcome::kInconclusive, joined(evidence.left_open, "; "));
   if (!evidence.hidden.empty()) return decide(Outcome::kInconclusive, joined(evidence.hidden, "; "));
   for (const TensorEvidence& tensor : evidence.tensors) {
     if (!enough_judged(tensor)) {
@@ -217,6 +239,9 @@ CaseVerdict verify_case(const Evidence& evidence) {
                                                 std::to_string(tensor.count) + " elements of " + tensor.name +
                                                 " cannot be judged: the declared Arithmetic promises too little there");
     }
+  }
+  if (nothing_is_defined(evidence.tensors)) {
+    return decide(Outcome::kUnsupported, "no element of its answer is defined: its rows see no key, NaN or infinity");
   }
   return decide(Outcome::kAccepted, "");
 }
@@ -252,7 +277,7 @@ Verdict verify(std::span<const Evidence> evidence, const std::string& contract) 
     verdict.count_accepted += outcome == Outcome::kAccepted;
     verdict.count_inconclusive += outcome == Outcome::kInconclusive;
     verdict.count_rejected += outcome == Outcome::kRejected;
-    verdict.count_unsupported += one.status == CallStatus::kUnsupported;
+    verdict.count_unsupported += outcome == Outcome::kUnsupported && one.status != CallStatus::kRefused;
     verdict.count_refused += one.status == CallStatus::kRefused;
     verdict.time_ms += one.candidate_ms;
     verdict.bound_used = std::max(verdict.bound_used, one.by_value.bound_used);
@@ -266,6 +291,12 @@ Verdict verify(std::span<const Evidence> evidence, const std::string& contract) 
   for (const Evidence& one : evidence) count_properties += one.count_properties;
   if (count_properties > 0) {
     verdict.facts.push_back({"properties held", static_cast<double>(count_properties), "1", "properties asked of it"});
+  }
+  std::int64_t count_left_out = 0;
+  for (const Evidence& one : evidence) count_left_out += one.count_properties_left_out;
+  if (count_left_out > 0) {
+    verdict.facts.push_back({"properties left out", static_cast<double>(count_left_out), "1",
+                             "asked of Cases on which there is nothing to compare, or outside its declaration"});
   }
   const auto withheld =
       std::count_if(evidence.begin(), evidence.end(), [](const Evidence& e) { return e.lse_withheld; });

@@ -48,11 +48,12 @@ struct Verdict {
   std::string scope_short;  ///< for tables: "fp32, 2 masks, d <= 128"
   std::string contract;     ///< "reference contract", or "as declared: l sums the cast P, ..."
   std::int64_t count_cases = 0, count_accepted = 0, count_inconclusive = 0, count_rejected = 0;
-  std::int64_t count_unsupported = 0;  ///< outside the declaration: never asked
-  std::int64_t count_refused = 0;      ///< declared, and refused all the same
-  std::int64_t count_elements = 0;     ///< elements of out and lse that were held to a bound
-  double bound_used = 0;               ///< the largest over all Cases; a NaN counts as +inf
-  double time_ms = 0;                  ///< of the candidate's calls
+  /// Outside the declaration: never asked, or asked where no element of the answer is defined.
+  std::int64_t count_unsupported = 0;
+  std::int64_t count_refused = 0;   ///< declared, and refused all the same
+  std::int64_t count_elements = 0;  ///< elements of out and lse that were held to a bound
+  double bound_used = 0;            ///< the largest over all Cases; a NaN counts as +inf
+  double time_ms = 0;               ///< of the candidate's calls
   /// Checks 4 and 5 over all Cases where they are judged, each limit the largest of its Cases'.
   NoiseSums noise{};
   BiasSums bias{};
@@ -68,7 +69,8 @@ struct Verdict {
 inline constexpr double kShareNotJudgedMax = 0.01;
 
 /// Decides one Case: rejected where any check rejects, with a sentence from each that does; inconclusive for a
-/// failed call or too many elements not judged; unsupported where it was not asked or refused.
+/// failed call, what was left open or too many elements not judged; unsupported where it was not asked or refused, or
+/// where neither contract nor declaration says what any of its elements should be: nothing was held to a bound.
 CaseVerdict verify_case(const Evidence& evidence);
 
 /// Every check that rejects this evidence, by its fixed name, in the order of judgement.md: "structure",
@@ -84,9 +86,9 @@ std::string failing_check(const Evidence& evidence);
 /// fail for the same reason; "" for none.
 std::string failing_reason(const Evidence& evidence);
 
-/// Decides over many: the worst outcome, counts, scope, and the checks that pool rows over Cases. Requires evidence of
-/// one candidate. Over fp8 storage, or where more than half of what was judged could be zeros (a warning: it is shown,
-/// not judged), a fact holds what an all-zero kernel would have passed.
+/// Decides over many: the worst outcome, counts, scope, and the checks that pool rows over Cases, each data once
+/// (data_of). Requires evidence of one candidate. Over fp8 storage, or where more than half of what was judged could be
+/// zeros (a warning: it is shown, not judged), a fact holds what an all-zero kernel would have passed.
 Verdict verify(std::span<const Evidence> evidence, const std::string& contract);
 
 /// The contract a description is judged under: "reference contract" when no field of its Arithmetic is looser

@@ -34,6 +34,11 @@ Evidence evidence(CallStatus status = CallStatus::kReturned, const std::string& 
           3};
 }
 
+Evidence on_data(Evidence one, const std::string& data) {
+  one.data = data;
+  return one;
+}
+
 void expect_verdict(const Evidence& one, Outcome outcome, const std::string& reason) {
   const CaseVerdict verdict = verify_case(one);
   EXPECT_EQ(verdict.case_line, "a Case");
@@ -171,13 +176,30 @@ TEST(Verdict, PoolsRowsOfCasesThatAreTooShortAlone) {
   one.noise = {true, {150, 300, 600}};
   one.bias = {true, {100, -27, 10000, 10, -2500, 1050000}, 1e-4};
   EXPECT_EQ(verify_case(one).outcome, Outcome::kAccepted);
-  const Verdict verdict = verify(std::vector{one, one}, "");
+  const Verdict verdict = verify(std::vector{on_data(one, "gauss:1"), on_data(one, "gauss:2")}, "");
   EXPECT_EQ(verdict.outcome, Outcome::kRejected);
   EXPECT_EQ(verdict.failing_checks, (std::vector<std::string>{"pooled noise figure of out", "pooled bias of out"}));
   EXPECT_EQ(verdict.reason.rfind("the noise figure of out is 1.41 over 300 rows of all Cases", 0), 0u)
       << verdict.reason;
   EXPECT_EQ(verdict.count_rejected, 0);
   EXPECT_EQ(verify(std::vector{one}, "").outcome, Outcome::kAccepted);
+}
+
+// Another memory, topology or mask, or the same call again: the same draws, which prove nothing twice.
+TEST(Verdict, PoolsEachDataOnce) {
+  Evidence one = evidence();
+  one.noise = {true, {150, 300, 600}};
+  one.bias = {true, {100, -27, 10000, 10, -2500, 1050000}, 1e-4};
+  const Verdict verdict = verify(std::vector{one, one, one}, "");
+  EXPECT_EQ(verdict.outcome, Outcome::kAccepted);
+  EXPECT_EQ(verdict.noise.rows, 150);
+  EXPECT_EQ(verdict.bias.rows, 100);
+  Evidence longer = one, not_judged = one;
+  longer.noise.all_heads.rows = 160;
+  not_judged.noise = {false, {500, 1000, 2000}};
+  const Verdict of_longest = verify(std::vector{one, longer, not_judged}, "");
+  EXPECT_EQ(of_longest.noise.rows, 160);
+  EXPECT_EQ(of_longest.bias.rows, 100);
 }
 
 TEST(CaseVerdict, IsNotChangedByWarningsAndAttribution) {
@@ -242,6 +264,31 @@ TEST(CaseVerdict, IsInconclusiveWhereMoreThanOneInAHundredIsNotJudged) {
   expect_verdict(one, Outcome::kInconclusive,
                  "2 of 100 elements of lse cannot be judged: the declared Arithmetic promises too little there");
   one.tensors[0].count_outside = 1;
+  EXPECT_EQ(verify_case(one).outcome, Outcome::kRejected);
+}
+
+TEST(CaseVerdict, IsInconclusiveForWhatWasLeftOpenUnlessSomethingRejects) {
+  Evidence one = evidence();
+  one.left_open = {"its power could not be measured: no memory", "a constant V is returned: no luck"};
+  expect_verdict(one, Outcome::kInconclusive,
+                 "its power could not be measured: no memory; a constant V is returned: no luck");
+  one.tensors[0].count_outside = 1;
+  EXPECT_EQ(verify_case(one).outcome, Outcome::kRejected);
+}
+
+TEST(CaseVerdict, OfElementsThatMayBeAnythingIsNotAccepted) {
+  Evidence one = evidence();
+  for (TensorEvidence& facts : one.tensors) facts.count = 0, facts.count_undefined = 100;
+  expect_verdict(one, Outcome::kUnsupported,
+                 "no element of its answer is defined: its rows see no key, NaN or infinity");
+  const Verdict verdict = verify(std::vector{one, evidence()}, "");
+  EXPECT_EQ(verdict.count_accepted, 1);
+  EXPECT_EQ(verdict.count_unsupported, 1);
+  EXPECT_EQ(verify(std::vector{one}, "").outcome, Outcome::kInconclusive);
+  one.tensors[1].count = 1;
+  expect_verdict(one, Outcome::kAccepted, "");
+  one.tensors[1].count = 0;
+  one.structure_faults = {"out was not written"};
   EXPECT_EQ(verify_case(one).outcome, Outcome::kRejected);
 }
 
