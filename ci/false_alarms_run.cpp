@@ -171,7 +171,8 @@ class FalseAlarmCount {
     parallel_for(static_cast<std::int64_t>(runs_.size()), threads_, [&](std::int64_t at) {
       KernelRun& run = runs_[static_cast<std::size_t>(at)];
       Evidence& evidence = shown[static_cast<std::size_t>(at)] = judge_one(run.session, reference);
-      if (with_properties) run.examiner.examine(run.kernel, reference.c, run.session.buffers(), evidence);
+      if (with_properties)
+        run.examiner.examine(run.kernel, reference.c, {run.session.buffers(), &references_}, evidence);
     });
     return shown;
   }
@@ -221,6 +222,7 @@ class FalseAlarmCount {
   int threads_;
   std::deque<KernelRun> runs_;
   std::optional<Reference> again_;
+  PropertyReferences references_;
   std::int64_t cases_done_ = 0;
   std::map<std::pair<std::string, Dtype>, AllRuns> all_runs_;
   Largest largest_;

@@ -94,7 +94,7 @@ void GateRun::judge(const Case& c, const Reference* reference, const std::string
     Evidence evidence =
         reference ? judge_next(sessions_[index], *reference, got) : failed_evidence(candidate.name, c, failure);
     coverage_.count(evidence);
-    examiner_.examine(candidate, c, sessions_[index].buffers(), evidence);
+    examiner_.examine(candidate, c, {sessions_[index].buffers(), &references_}, evidence);
     if (evidence.status == CallStatus::kReturned) {
       guarded(evidence, "its power could not be measured", [&] {
         power_.note(candidate.name, got.description, *reference, sessions_[index].tensors_in_run(), threads());

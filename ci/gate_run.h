@@ -81,6 +81,7 @@ class GateRun {
   std::vector<Candidate> candidates_;
   std::vector<Session> sessions_;  // one per candidate
   PropertyExaminer examiner_;
+  PropertyReferences references_;
   GateCoverage coverage_;
   PowerLedger power_;
   std::optional<ResultsWriter> writer_;

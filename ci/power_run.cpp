@@ -76,13 +76,13 @@ struct RuleNumbers {
 };
 
 Shown judged(Subject& subject, const Reference& reference, const std::vector<PublishedRule>& rules,
-             const RuleNumbers& on_rules) {
+             const RuleNumbers& on_rules, PropertyReferences& references) {
   Got got;
   Shown shown{judge_one(subject.session, reference, &got), {}, {}, {}, {}};
   const bool is_open =
       subject.row.kind != Kind::kMutant || (!was_rejected(subject) && failing_checks(shown.evidence).empty());
   if (is_open && work_of(reference.c) <= kShortWork) {
-    subject.examiner.examine(subject.candidate, reference.c, subject.session.buffers(), shown.evidence);
+    subject.examiner.examine(subject.candidate, reference.c, {subject.session.buffers(), &references}, shown.evidence);
   }
   shown.verdict = verify_case(shown.evidence);
   if (!shown.returned()) return shown;
@@ -194,7 +194,7 @@ class Measurement {
     parallel_for(static_cast<std::int64_t>(subjects_.size()), threads_, [&](std::int64_t at) {
       Subject& subject = subjects_[static_cast<std::size_t>(at)];
       if (is_left_out(subject, reference.c)) return;
-      shown[static_cast<std::size_t>(at)] = judged(subject, reference, matrix_.rules, on_rules);
+      shown[static_cast<std::size_t>(at)] = judged(subject, reference, matrix_.rules, on_rules, references_);
     });
     return shown;
   }
@@ -288,6 +288,7 @@ class Measurement {
 
   std::int64_t cases_;
   int threads_;
+  PropertyReferences references_;
   std::vector<Subject> subjects_;
   PowerMatrix matrix_;
 };

@@ -19,7 +19,8 @@ namespace {
 class EveryCorrectCandidate : public testing::TestWithParam<Candidate> {
  protected:
   // Draws from the candidate's space until `draws` Cases were ones that `property` is made for.
-  void expect_holds(int draws, PropertyResult (*holds)(const Candidate&, const Case&, Buffers&), CaseSpace space) {
+  void expect_holds(int draws, PropertyResult (*holds)(const Candidate&, const Case&, const PropertyMemory&),
+                    CaseSpace space) {
     const Candidate& candidate = GetParam();
     const Description description = candidate.describe(Dtype::kDefault, Direction::kForward);
     const auto property =

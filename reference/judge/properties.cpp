@@ -60,12 +60,13 @@ bool always(const Candidate&, const Description&, const Case&) { return true; }
 
 }  // namespace
 
-PropertyResult rows_are_convex_combinations(const Candidate& candidate, const Case& original, Buffers& buffers) {
+PropertyResult rows_are_convex_combinations(const Candidate& candidate, const Case& original,
+                                            const PropertyMemory& memory) {
   const Case c = apart(original);
   const Inputs inputs = inputs_of(c);
   const TensorView v = inputs.v.view();
   const Visibility visibility(c.problem);
-  return leave_limits(answer_to(candidate, c, buffers, inputs), [&](const ElementIndex& at) {
+  return leave_limits(answer_to(candidate, c, memory, inputs), [&](const ElementIndex& at) {
     std::pair<double, double> limits{kInfinity, -kInfinity};
     for (const KeyRange& seen : visibility.ranges(at.row)) {
       for (std::int64_t key = seen.begin; key < seen.end; ++key) {
@@ -80,7 +81,8 @@ PropertyResult rows_are_convex_combinations(const Candidate& candidate, const Ca
   });
 }
 
-PropertyResult constant_values_are_returned(const Candidate& candidate, const Case& original, Buffers& buffers) {
+PropertyResult constant_values_are_returned(const Candidate& candidate, const Case& original,
+                                            const PropertyMemory& memory) {
   const Case c = apart(original);
   const Inputs inputs = inputs_of(c);
   const auto constant = [&](std::int64_t b, std::int64_t h_kv, std::int64_t column) {
@@ -92,7 +94,7 @@ PropertyResult constant_values_are_returned(const Candidate& candidate, const Ca
   });
   const Visibility visibility(c.problem);
   return leave_limits(
-      answer_to(candidate, c, buffers, inputs), [&](const ElementIndex& at) -> std::pair<double, double> {
+      answer_to(candidate, c, memory, inputs), [&](const ElementIndex& at) -> std::pair<double, double> {
         if (visibility.count(at.row) == 0) return {kInfinity, -kInfinity};
         // As storage holds it: fp8 has no eighth of everything.
         const double value =
@@ -101,7 +103,7 @@ PropertyResult constant_values_are_returned(const Candidate& candidate, const Ca
       });
 }
 
-PropertyResult values_enter_linearly(const Candidate& candidate, const Case& original, Buffers& buffers) {
+PropertyResult values_enter_linearly(const Candidate& candidate, const Case& original, const PropertyMemory& memory) {
   const Case c = apart(original);
   const Inputs whole = inputs_of(c);
   const auto on_half = [&](bool first) {
@@ -112,9 +114,9 @@ PropertyResult values_enter_linearly(const Candidate& candidate, const Case& ori
     });
     return half;
   };
-  const PropertyAnswer one = answer_to(candidate, c, buffers, on_half(true)),
-                       other = answer_to(candidate, c, buffers, on_half(false));
-  const PropertyAnswer sum = answer_to(candidate, c, buffers, whole);
+  const PropertyAnswer one = answer_to(candidate, c, memory, on_half(true)),
+                       other = answer_to(candidate, c, memory, on_half(false));
+  const PropertyAnswer sum = answer_to(candidate, c, memory, whole);
   for (const PropertyAnswer* answer : {&one, &other, &sum}) {
     if (answer->trouble.outcome != Outcome::kAccepted) return answer->trouble;
   }
@@ -141,7 +143,8 @@ PropertyResult values_enter_linearly(const Candidate& candidate, const Case& ori
   return compared > 0 ? PropertyResult{} : nothing_to_compare();
 }
 
-PropertyResult common_offset_changes_nothing(const Candidate& candidate, const Case& original, Buffers& buffers) {
+PropertyResult common_offset_changes_nothing(const Candidate& candidate, const Case& original,
+                                             const PropertyMemory& memory) {
   const Case c = apart(original);
   const Inputs plain = inputs_of(c);
   // Powers of two, so that storage holds them: scores gain between 4 and 8.
@@ -157,8 +160,8 @@ PropertyResult common_offset_changes_nothing(const Candidate& candidate, const C
     }
     return inputs;
   };
-  const PropertyAnswer still = answer_to(candidate, c, buffers, with_offset(0));
-  PropertyAnswer moved = answer_to(candidate, c, buffers, with_offset(offset));
+  const PropertyAnswer still = answer_to(candidate, c, memory, with_offset(0));
+  PropertyAnswer moved = answer_to(candidate, c, memory, with_offset(offset));
   if (moved.trouble.outcome == Outcome::kAccepted) {
     // lse moves by factor times a power of two; taking it back in double rounds once, below an ulp of what is there.
     const TensorView lse = moved.got.lse.view();
@@ -174,7 +177,8 @@ PropertyResult common_offset_changes_nothing(const Candidate& candidate, const C
   return differ(still, moved, false);
 }
 
-PropertyResult hidden_keys_change_nothing(const Candidate& candidate, const Case& original, Buffers& buffers) {
+PropertyResult hidden_keys_change_nothing(const Candidate& candidate, const Case& original,
+                                          const PropertyMemory& memory) {
   const Case c = apart(original);
   const Visibility visibility(c.problem);
   const std::int64_t row = draw_below(c, 0, c.problem.seqlen_q);
@@ -182,8 +186,8 @@ PropertyResult hidden_keys_change_nothing(const Candidate& candidate, const Case
   const Counts hidden = [&](const ElementIndex& at) { return !visibility.sees(row, at.row); };
   negate_elements(changed.k, hidden);
   negate_elements(changed.v, hidden);
-  const PropertyAnswer before = answer_to(candidate, c, buffers, inputs),
-                       after = answer_to(candidate, c, buffers, changed);
+  const PropertyAnswer before = answer_to(candidate, c, memory, inputs),
+                       after = answer_to(candidate, c, memory, changed);
   // Rows that see keys of that row alone.
   std::vector<bool> untouched(static_cast<std::size_t>(c.problem.seqlen_q));
   for (std::int64_t other = 0; other < c.problem.seqlen_q; ++other) {
@@ -199,7 +203,8 @@ PropertyResult hidden_keys_change_nothing(const Candidate& candidate, const Case
                 [&](const ElementIndex& at) { return untouched[static_cast<std::size_t>(at.row)]; });
 }
 
-PropertyResult other_heads_change_nothing(const Candidate& candidate, const Case& original, Buffers& buffers) {
+PropertyResult other_heads_change_nothing(const Candidate& candidate, const Case& original,
+                                          const PropertyMemory& memory) {
   const Case c = apart(original);
   const Problem& p = c.problem;
   const std::int64_t batch = draw_below(c, 1, p.batch), head_kv = draw_below(c, 2, p.heads_kv);
@@ -211,12 +216,13 @@ PropertyResult other_heads_change_nothing(const Candidate& candidate, const Case
   negate_elements(changed.q, [&](const ElementIndex& at) { return !is_kept(at); });
   negate_elements(changed.k, is_other);
   negate_elements(changed.v, is_other);
-  const PropertyAnswer before = answer_to(candidate, c, buffers, inputs),
-                       after = answer_to(candidate, c, buffers, changed);
+  const PropertyAnswer before = answer_to(candidate, c, memory, inputs),
+                       after = answer_to(candidate, c, memory, changed);
   return differ(before, after, before.is_batch_invariant, is_kept);
 }
 
-PropertyResult key_order_changes_nothing(const Candidate& candidate, const Case& original, Buffers& buffers) {
+PropertyResult key_order_changes_nothing(const Candidate& candidate, const Case& original,
+                                         const PropertyMemory& memory) {
   const Case c = apart(original);
   std::vector<std::int64_t> order(static_cast<std::size_t>(c.problem.seqlen_kv));
   std::iota(order.begin(), order.end(), 0);
@@ -229,10 +235,11 @@ PropertyResult key_order_changes_nothing(const Candidate& candidate, const Case&
       return at;
     });
   }
-  return differ(answer_to(candidate, c, buffers, inputs), answer_to(candidate, c, buffers, permuted), false);
+  return differ(answer_to(candidate, c, memory, inputs), answer_to(candidate, c, memory, permuted), false);
 }
 
-PropertyResult grouped_heads_equal_repeated_heads(const Candidate& candidate, const Case& original, Buffers& buffers) {
+PropertyResult grouped_heads_equal_repeated_heads(const Candidate& candidate, const Case& original,
+                                                  const PropertyMemory& memory) {
   const Case c = apart(original);
   const Inputs grouped = inputs_of(c);
   Case repeated = c;
@@ -244,18 +251,19 @@ PropertyResult grouped_heads_equal_repeated_heads(const Candidate& candidate, co
   Inputs inputs = grouped;
   inputs.k = rearranged(grouped.k, repeated.problem.shape_k(), of_group);
   inputs.v = rearranged(grouped.v, repeated.problem.shape_v(), of_group);
-  return differ(answer_to(candidate, c, buffers, grouped), answer_to(candidate, repeated, buffers, inputs), false);
+  return differ(answer_to(candidate, c, memory, grouped), answer_to(candidate, repeated, memory, inputs), false);
 }
 
-PropertyResult whole_window_equals_causal(const Candidate& candidate, const Case& original, Buffers& buffers) {
+PropertyResult whole_window_equals_causal(const Candidate& candidate, const Case& original,
+                                          const PropertyMemory& memory) {
   const Case c = apart(original);
   Case window = c;
   window.problem.mask = Mask{MaskKind::kWindow, c.problem.seqlen_kv - 1, 0};
   const Inputs inputs = inputs_of(c);
-  return differ(answer_to(candidate, c, buffers, inputs), answer_to(candidate, window, buffers, inputs), false);
+  return differ(answer_to(candidate, c, memory, inputs), answer_to(candidate, window, memory, inputs), false);
 }
 
-PropertyResult padding_changes_nothing(const Candidate& candidate, const Case& original, Buffers& buffers) {
+PropertyResult padding_changes_nothing(const Candidate& candidate, const Case& original, const PropertyMemory& memory) {
   const Case c = apart(original);
   const std::int64_t more = 1 + draw_below(c, 3, 9);
   Case padded = c;
@@ -273,7 +281,7 @@ PropertyResult padding_changes_nothing(const Candidate& candidate, const Case& o
       return at;
     });
   }
-  return differ(answer_to(candidate, c, buffers, inputs), answer_to(candidate, padded, buffers, longer), false);
+  return differ(answer_to(candidate, c, memory, inputs), answer_to(candidate, padded, memory, longer), false);
 }
 
 // O = w O_1 + (1 - w) O_2 with w = sigmoid(lse_1 - lse_2), whose slope is at most 1/4. With E the bounds of lse and B
@@ -282,7 +290,8 @@ PropertyResult padding_changes_nothing(const Candidate& candidate, const Case& o
 //   |merged - O| <= w B_1 + (1 - w) B_2 + min(1, (E_1 + E_2) / 4) (|O_1 - O_2| + B_1 + B_2)
 //
 // and logsumexp moves by no more than the larger of its arguments does.
-PropertyResult merged_halves_equal_the_whole(const Candidate& candidate, const Case& original, Buffers& buffers) {
+PropertyResult merged_halves_equal_the_whole(const Candidate& candidate, const Case& original,
+                                             const PropertyMemory& memory) {
   const Case c = apart(original);
   const std::int64_t cut = 1 + draw_below(c, 4, c.problem.seqlen_kv - 1);
   const Inputs whole = inputs_of(c);
@@ -296,10 +305,10 @@ PropertyResult merged_halves_equal_the_whole(const Candidate& candidate, const C
     };
     inputs.k = rearranged(whole.k, half.problem.shape_k(), behind);
     inputs.v = rearranged(whole.v, half.problem.shape_v(), behind);
-    return answer_to(candidate, half, buffers, inputs);
+    return answer_to(candidate, half, memory, inputs);
   };
   const PropertyAnswer one = part(0, cut), other = part(cut, c.problem.seqlen_kv);
-  PropertyAnswer merged = answer_to(candidate, c, buffers, whole);
+  PropertyAnswer merged = answer_to(candidate, c, memory, whole);
   const PropertyAnswer want = merged;
   for (const PropertyAnswer* answer : {&one, &other, &want}) {
     if (answer->trouble.outcome != Outcome::kAccepted) return answer->trouble;
@@ -328,27 +337,27 @@ PropertyResult merged_halves_equal_the_whole(const Candidate& candidate, const C
   return differ(want, merged, false);
 }
 
-PropertyResult topology_changes_nothing(const Candidate& ring, const Case& original, Buffers& buffers) {
+PropertyResult topology_changes_nothing(const Candidate& ring, const Case& original, const PropertyMemory& memory) {
   const Case c = apart(original);
   Case single = c;
   single.problem.topology = {Schedule::kSingle};
   const Inputs inputs = inputs_of(c);
-  return differ(answer_to(ring, c, buffers, inputs), answer_to(ring, single, buffers, inputs), false);
+  return differ(answer_to(ring, c, memory, inputs), answer_to(ring, single, memory, inputs), false);
 }
 
 PropertyResult one_rank_equals_single(const Candidate& ring, const Candidate& single, const Case& original,
-                                      Buffers& buffers, bool in_bits) {
+                                      const PropertyMemory& memory, bool in_bits) {
   Case one = apart(original);
   one.problem.topology = {Schedule::kSingle};
   const Inputs inputs = inputs_of(one);
-  const PropertyAnswer want = answer_to(single, one, buffers, inputs);
+  const PropertyAnswer want = answer_to(single, one, memory, inputs);
   if (want.trouble.outcome != Outcome::kAccepted) return want.trouble;
   const Description description = ring.describe(Dtype::kDefault, one.direction);
   PropertyResult result = nothing_to_compare();
   for (const Schedule schedule : {Schedule::kContiguous, Schedule::kStriped, Schedule::kZigzag}) {
     if ((description.schedules & bit_of(schedule)) == 0) continue;
     one.problem.topology = {schedule, 1};
-    PropertyResult here = differ(answer_to(ring, one, buffers, inputs), want, in_bits);
+    PropertyResult here = differ(answer_to(ring, one, memory, inputs), want, in_bits);
     if (here.outcome == Outcome::kAccepted) result = {};
     if (here.outcome == Outcome::kAccepted || here.outcome == Outcome::kUnsupported) continue;
     here.sentence = to_string(one.problem.topology) + ": " + here.sentence;
@@ -357,8 +366,8 @@ PropertyResult one_rank_equals_single(const Candidate& ring, const Candidate& si
   return result;
 }
 
-PropertyResult one_rank_equals_one_device(const Candidate& ring, const Case& c, Buffers& buffers) {
-  return one_rank_equals_single(ring, ring, c, buffers);
+PropertyResult one_rank_equals_one_device(const Candidate& ring, const Case& c, const PropertyMemory& memory) {
+  return one_rank_equals_single(ring, ring, c, memory);
 }
 
 const std::vector<Property>& properties() {
@@ -416,15 +425,17 @@ const std::vector<Property>& properties() {
   return all;
 }
 
-void PropertyExaminer::examine(const Candidate& candidate, const Case& c, Buffers& buffers, Evidence& evidence) {
+void PropertyExaminer::examine(const Candidate& candidate, const Case& c, const PropertyMemory& memory,
+                               Evidence& evidence) {
   try {
-    ask(candidate, c, buffers, evidence);
+    ask(candidate, c, memory, evidence);
   } catch (const std::exception& error) {
     evidence.left_open.push_back(std::string("its properties could not be asked: ") + error.what());
   }
 }
 
-void PropertyExaminer::ask(const Candidate& candidate, const Case& c, Buffers& buffers, Evidence& evidence) {
+void PropertyExaminer::ask(const Candidate& candidate, const Case& c, const PropertyMemory& memory,
+                           Evidence& evidence) {
   constexpr int kCasesPerProperty = 2;
   constexpr std::int64_t kProductsMax = std::int64_t{1} << 22;
   const Problem& p = c.problem;
@@ -434,15 +445,15 @@ void PropertyExaminer::ask(const Candidate& candidate, const Case& c, Buffers& b
   const bool is_judged = evidence.status == CallStatus::kReturned && c.inputs.kind != RecipeKind::kSpecial;
   if (!is_judged || products > static_cast<double>(kProductsMax)) return;
   // What the judged call wrote late is its own fault, and no property's.
-  const std::vector<std::string> late = written_late(buffers);
-  if (!late.empty()) buffers.case_line.clear();
+  const std::vector<std::string> late = written_late(memory.buffers);
+  if (!late.empty()) memory.buffers.case_line.clear();
   evidence.structure_faults.insert(evidence.structure_faults.end(), late.begin(), late.end());
   const Description description = candidate.describe(p.dtype, c.direction);
   for (const Property& property : properties()) {
     if (!property.applies(candidate, description, c)) continue;
     int& asked = asked_[{candidate.name, p.dtype, p.mask.kind, property.name}];
     if (asked++ >= kCasesPerProperty) continue;
-    const PropertyResult result = property.holds(candidate, c, buffers);
+    const PropertyResult result = property.holds(candidate, c, memory);
     const std::string sentence = std::string(property.name) + ": " + result.sentence;
     if (result.outcome == Outcome::kUnsupported) --asked, ++evidence.count_properties_left_out;
     if (result.outcome == Outcome::kAccepted) ++evidence.count_properties;

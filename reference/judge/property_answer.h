@@ -1,7 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <string>
 
 #include "reference/judge/run.h"
@@ -17,6 +20,28 @@ struct PropertyResult {
   std::string sentence{};
 };
 
+/// The references of the inputs that properties make: equal for every candidate, so that one serves all that are asked
+/// about the same Case, at once from several threads. Keeps the latest.
+class PropertyReferences {
+ public:
+  /// The reference of `inputs` in place of those of the Case.
+  std::shared_ptr<const Reference> of(const Case& c, const Inputs& inputs);
+
+ private:
+  std::mutex mutex_;
+  std::deque<std::shared_ptr<const Reference>> latest_;
+};
+
+/// Where a property's calls take place: in the buffers of the candidate's other calls, which outlive them, with
+/// references that other candidates may share.
+struct PropertyMemory {
+  PropertyMemory(Buffers& of_candidate, PropertyReferences* shared = nullptr)
+      : buffers(of_candidate), references(shared) {}
+
+  Buffers& buffers;
+  PropertyReferences* references;
+};
+
 /// What a candidate answered on inputs that need not come from a recipe, and the bounds that its declared Arithmetic
 /// promises there.
 struct PropertyAnswer {
@@ -30,7 +55,7 @@ struct PropertyAnswer {
 
 /// Calls the candidate on `inputs` in place of those of the Case. Requires a Case that the candidate's description
 /// covers and inputs of its shapes.
-PropertyAnswer answer_to(const Candidate& candidate, const Case& c, Buffers& buffers, const Inputs& inputs);
+PropertyAnswer answer_to(const Candidate& candidate, const Case& c, const PropertyMemory& memory, const Inputs& inputs);
 
 /// The result of a property that had no element to compare.
 PropertyResult nothing_to_compare();
