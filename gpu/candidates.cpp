@@ -18,7 +18,8 @@ namespace {
 void run_on_host(const FlashKernel& kernel, FlashParams params) {
   std::vector<std::byte> workspace;
   if (kernel.workspace_bytes != nullptr) {
-    workspace.resize(static_cast<std::size_t>(kernel.workspace_bytes(params)));
+    // NaN throughout, so that what a kernel reads of it before writing shows.
+    workspace.assign(static_cast<std::size_t>(kernel.workspace_bytes(params)), std::byte{0xff});
     params.workspace = workspace.data();
   }
   kernel.on_host(params, nullptr);
