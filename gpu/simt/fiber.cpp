@@ -1,9 +1,8 @@
-// On x86-64 a switch is ten instructions of our own. It stays within one function that every fiber calls from one place,
-// so that the processor's stack of return addresses predicts right after it; Boost.Context's jump leaves that stack
-// with an entry too many, and every return of the fiber continued is then mispredicted (34 ns for a __syncwarp of one
-// thread, against 17).
-// Floating-point control words are not switched: a kernel must not change them. Elsewhere, and under AddressSanitizer so
-// that it stays tested, Boost.Context's fcontext does it.
+// On x86-64 a switch is ten instructions of our own. It stays within one function that every fiber calls from one
+// place, so that the processor's stack of return addresses predicts right after it. Boost.Context's jump leaves that
+// stack with an entry too many, and every return of the fiber continued is then mispredicted (34 ns for a __syncwarp of
+// one thread, against 17). Floating-point control words are not switched: a kernel must not change them. Elsewhere, and
+// under AddressSanitizer so that it stays tested, Boost.Context's fcontext does it.
 
 #include "gpu/simt/fiber.h"
 

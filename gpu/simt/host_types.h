@@ -28,12 +28,26 @@ struct dim3 {
       : x(x_count), y(y_count), z(z_count) {}
 };
 
+struct alignas(8) int2 {
+  int x, y;
+};
+struct alignas(16) int4 {
+  int x, y, z, w;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
 struct alignas(8) float2 {
   float x, y;
 };
-
 struct alignas(16) float4 {
   float x, y, z, w;
+};
+struct alignas(16) double2 {
+  double x, y;
 };
 
 }  // namespace ringproof::simt::host

@@ -208,6 +208,58 @@ TEST(HostRuntime, PoisonAndOrderShowAMissingBarrier) {
   EXPECT_EQ(reverse[0], 1.0f);
 }
 
+__global__ void write_into_each_others_place(unsigned* out) { out[threadIdx.x] = blockIdx.x; }
+
+TEST(HostRuntime, OrderShowsBlocksThatWriteTheSamePlace) {
+  std::vector<unsigned> forward(32), reverse(32);
+  const LaunchOptions in_order = on_one_thread(), in_reverse = on_one_thread(Order::kReverse);
+  launch(write_into_each_others_place, dim3(3), dim3(32), 0, &in_order, forward.data());
+  launch(write_into_each_others_place, dim3(3), dim3(32), 0, &in_reverse, reverse.data());
+  EXPECT_EQ(forward[7], 2u);
+  EXPECT_EQ(reverse[7], 0u);
+}
+
+__global__ void multiply_where(int* line, bool two_types) {
+  const std::uint32_t a[4] = {}, b[2] = {};
+  float c[4] = {};
+  *line = __LINE__ + 2;
+  if (threadIdx.x < 16) {
+    mma_m16n8k16<bf16>(c, a, b, c);
+  } else if (two_types) {
+    mma_m16n8k16<fp16>(c, a, b, c);
+  } else {
+    mma_m16n8k16<bf16>(c, a, b, c);
+  }
+}
+
+TEST(HostRuntime, LanesThatMultiplyAtDifferentPlacesAreReportedWithBothLines) {
+  for (const bool two_types : {false, true}) {
+    int line = 0;
+    const Report report = report_of(multiply_where, dim3(32), &line, two_types);
+    EXPECT_EQ(report.kind, ReportKind::kDifferentOperations) << report.text;
+    expect_names_line(report, line);
+    expect_names_line(report, line + (two_types ? 2 : 4));
+  }
+}
+
+__global__ void multiply_with_a_lane_gone(int* line, unsigned lane_returning) {
+  const std::uint32_t a[4] = {}, b[2] = {};
+  float c[4] = {};
+  *line = __LINE__ + 2;
+  if (threadIdx.x == lane_returning) return;
+  mma_m16n8k16<bf16>(c, a, b, c);
+}
+
+TEST(HostRuntime, AnMmaWithoutAllItsLanesIsReported) {
+  for (const unsigned lane_returning : {0u, 31u, 99u}) {
+    int line = 0;
+    const unsigned threads = lane_returning == 99 ? 40 : 32;  // or a last warp of 8 lanes
+    const Report report = report_of(multiply_with_a_lane_gone, dim3(threads), &line, lane_returning);
+    EXPECT_EQ(report.kind, ReportKind::kExitedLane) << report.text;
+    expect_names_line(report, line);
+  }
+}
+
 __global__ void wait_for_each_other(int* line) {
   *line = __LINE__ + 2;
   if (threadIdx.x < 16) {
