@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -49,21 +50,37 @@ TEST(Atomics, NoUpdateIsLostBetweenBlocksOnSeveralOsThreads) {
   EXPECT_EQ(cells.real, 0.5 * kAll);
 }
 
-/// A sum under a lock made of compare-and-swap and exchange; with one thread per block nobody spins on a neighbour.
-__global__ void add_under_a_lock(unsigned* lock, long* sum) {
-  while (atomicCAS(lock, 0u, 1u) != 0u) std::this_thread::yield();
-  std::atomic_thread_fence(std::memory_order_acquire);
-  *sum += blockIdx.x;
-  std::atomic_thread_fence(std::memory_order_release);
-  atomicExch(lock, 0u);
+/// Two blocks on two OS threads, each waiting (not for ever) until the other is there too.
+template <class Update>
+void run_side_by_side(const Update& update) {
+  std::atomic<int> inside{0};
+  const auto kernel = [&] {
+    ++inside;
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (inside < 2 && std::chrono::steady_clock::now() < give_up) std::this_thread::yield();
+    for (int i = 0; i < 300000; ++i) update();
+  };
+  const LaunchOptions options = {Order::kForward, 0, 2};
+  launch(kernel, dim3(2), dim3(1), 0, &options);
+}
+
+TEST(Atomics, UpdatesOfOneCellFromTwoOsThreadsAddUp) {
+  int cell = 0;
+  run_side_by_side([&] { atomicAdd(&cell, 1); });
+  EXPECT_EQ(cell, 600000);
 }
 
 TEST(Atomics, CompareAndSwapTakesALockForOneBlockAtATime) {
-  const LaunchOptions options = {Order::kForward, 0, 4};
   unsigned lock = 0;
   long sum = 0;
-  launch(add_under_a_lock, dim3(2000), dim3(1), 0, &options, &lock, &sum);
-  EXPECT_EQ(sum, 2000 * 1999 / 2);
+  run_side_by_side([&] {
+    while (atomicCAS(&lock, 0u, 1u) != 0u) std::this_thread::yield();
+    std::atomic_thread_fence(std::memory_order_acquire);
+    ++sum;
+    std::atomic_thread_fence(std::memory_order_release);
+    atomicExch(&lock, 0u);
+  });
+  EXPECT_EQ(sum, 600000);
 }
 
 TEST(Atomics, EveryOneReturnsWhatWasThereBefore) {

@@ -345,7 +345,8 @@ Block::Pending& Block::join(Warp& warp, WarpOperation operation, std::uint32_t m
   }
   if ((mask & ~warp.alive) != 0) {
     fail(ReportKind::kExitedLane, "the mask of the " + call() + " names lane " +
-                                      std::to_string(std::countr_zero(mask & ~warp.alive)) + ", which has returned");
+                                      std::to_string(std::countr_zero(mask & ~warp.alive)) +
+                                      ", which has returned or never was");
   }
   for (int i = 0; i < warp.pending_count; ++i) {
     Pending& pending = warp.pending[static_cast<std::size_t>(i)];
@@ -396,11 +397,6 @@ void Block::wait_unless_last_may_go_on() {
 void Block::warp_collective(WarpOperation operation, void (*run)(void* const*), void* lane_data, const Site& site) {
   Thread& thread = *running_;
   Warp& warp = warps_[static_cast<std::size_t>(thread.warp)];
-  if (warp.existing != ~0u) {
-    fail(ReportKind::kExitedLane, "the " + std::string(name(operation)) + " at " + to_string(site) +
-                                      " needs 32 lanes and the last warp of the block has " +
-                                      std::to_string(std::popcount(warp.existing)));
-  }
   Pending& pending = join(warp, operation, ~0u, site);
   Thread* const lanes = running_ - thread.lane;
   if (pending.arrived != 0) {
