@@ -53,33 +53,32 @@ double squared(double x) { return x * x; }
 struct RowParts {
   RowErrors all, common;
   RandomErrors random;
-  double statistics;  // relative error of the sums over p^2
+  double rounding;    // relative error of the oracle's sums in double
+  double signed_sum;  // of sum p^2 v, relative to sum p^2 |v|
 };
 
-// What raise_of_row() of the fast oracle allows its sums over p^2, in single precision; the plain oracle's are exact
-// beside it.
-double statistics_error(const Problem& problem, const RowScalars& row) { return raise_of_row(problem, row) - 1; }
-
-RowParts parts_of(const Problem& problem, const Arithmetic& a, const RowScalars& row) {
+// The fast oracle's statistics are upper bounds but for sum p^2 v, which lies to either side by what it raises others.
+RowParts parts_of(const Problem& problem, const Arithmetic& a, const RowScalars& row, double statistics_roundoff) {
   return {row_errors(problem, a, row), common_errors(problem, a, row), random_errors(problem, a, row),
-          statistics_error(problem, row)};
+          raise_of_row(problem, row, 0x1p-53) - 1, raise_of_row(problem, row, statistics_roundoff) - 1};
 }
 
 double second_order(const RowErrors& e) { return e.weight_max * e.weight_rms; }
 
-// sum p^2 (v - O)^2, no less than it is.
-double centred(const RowStatistics& s, const RowScalars& row, std::size_t at, double want, double error) {
+// sum p^2 (v - O)^2, no less than it is; sum p^2 |v| is at most sqrt(sum p^2 v^2 sum p^2).
+double centred(const RowStatistics& s, const RowScalars& row, std::size_t at, double want, const RowParts& parts) {
   const double sum = s.p2_v2[at] - 2 * want * s.p2_v[at] + want * want * row.sum_p_squared;
-  const double slack = error * (s.p2_v2[at] + squared(want) * row.sum_p_squared) * 4;
-  return std::max(sum, 0.0) + slack;
+  const double of_signed = 2 * std::fabs(want) * parts.signed_sum * std::sqrt(s.p2_v2[at] * row.sum_p_squared);
+  const double of_rounding = 4 * parts.rounding * (s.p2_v2[at] + squared(want) * row.sum_p_squared);
+  return std::max(sum, 0.0) + (1 + parts.rounding) * of_signed + of_rounding;
 }
 
 double bound_element(const Arithmetic& a, Dtype out, const RowParts& parts, const RowStatistics& s,
                      const RowScalars& row, std::size_t at, double want, double lambda) {
-  const auto& [all, common, random, statistics] = parts;
-  const double magnitude = std::fabs(want), about_want = centred(s, row, at, want, statistics);
+  const auto& [all, common, random, rounding, signed_sum] = parts;
+  const double magnitude = std::fabs(want), about_want = centred(s, row, at, want, parts);
   const double spread = std::sqrt(s.p_variance[at]) + 0x1p-51 * magnitude;
-  const double cast = squared(kKappa * random.cast) * (a.l_sums_cast_p ? about_want : s.p2_v2[at] * (1 + statistics));
+  const double cast = squared(kKappa * random.cast) * (a.l_sums_cast_p ? about_want : s.p2_v2[at] * (1 + rounding));
   const double scores = squared(random.scores) * about_want;
   const double sums = squared(random.sums) * (squared(s.p_abs_v[at]) + squared(want));
   const double drawn = lambda * std::sqrt(cast + scores + sums) * (1 + all.weight_max) * (1 + all.numerator);
@@ -92,9 +91,9 @@ double bound_element(const Arithmetic& a, Dtype out, const RowParts& parts, cons
 
 double bound_row_lse(const Problem& problem, const Arithmetic& a, const RowParts& parts, const RowScalars& row,
                      double lambda) {
-  const auto& [all, common, random, statistics] = parts;
+  const auto& [all, common, random, rounding, signed_sum] = parts;
   const double cast = a.l_sums_cast_p ? squared(kKappa * random.cast) : 0;
-  const double variance = (squared(random.scores) + cast) * row.sum_p_squared * (1 + statistics) + squared(random.sums);
+  const double variance = (squared(random.scores) + cast) * row.sum_p_squared * (1 + rounding) + squared(random.sums);
   const double drawn = lambda * std::sqrt(variance) * (1 + all.weight_max);
   const double sum = drawn + common.weight_mean + second_order(all) + common.denominator;
   // ln(1 + x) for |x| <= sum, of l as computed.
@@ -121,7 +120,7 @@ Bounds bound_probabilistic(const Case& c, const Arithmetic& arithmetic, const Fo
   for (std::size_t row = 0; row < want.lse.value.size(); ++row) {
     const RowScalars& scalars = want.statistics.rows[row];
     if (scalars.visible_count == 0) continue;
-    const RowParts parts = parts_of(problem, arithmetic, scalars);
+    const RowParts parts = parts_of(problem, arithmetic, scalars, want.statistics_roundoff);
     const double up = rounding_up(scalars.visible_count);
     const double lse = bound_row_lse(problem, arithmetic, parts, scalars, lambda_lse);
     bounds.lse[row] = at_most(deterministic.lse[row], lse * up + oracle.lse[row]);

@@ -24,7 +24,15 @@ std::int64_t fast_rescales(const Problem& problem, const RowScalars& row);
 /// it).
 double fast_weight_error_max(const Problem& problem, const RowScalars& row);
 
-/// The factor that the statistics of a row are raised by.
-double raise_of_row(const Problem& problem, const RowScalars& row);
+/// A capped score is wrong by at most so many 2^-53 of the cap, beside what its argument is wrong by
+/// (bound_fast_oracle.cpp).
+inline constexpr double kFastCapUlps = 10;
+
+/// The factor by which a sum of `terms` positive products may have to be raised, each of two numbers rounded to
+/// `roundoff`: 2^-24 (single precision) or 2^-8 (pairs of bf16).
+double raise_of_sum(std::int64_t terms, double roundoff);
+
+/// The factor that the statistics of a row are raised by, `roundoff` that of what they are summed from.
+double raise_of_row(const Problem& problem, const RowScalars& row, double roundoff);
 
 }  // namespace ringproof

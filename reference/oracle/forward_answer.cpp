@@ -7,19 +7,22 @@
 
 namespace ringproof {
 
-ForwardAnswer empty_answer(const Problem& problem, const std::vector<std::int64_t>& rows, bool is_wide) {
+ForwardAnswer empty_answer(const Problem& problem, const std::vector<std::int64_t>& rows, bool is_wide,
+                           bool with_statistics) {
   const bool ascends = std::adjacent_find(rows.begin(), rows.end(), std::greater_equal<>()) == rows.end();
   const std::int64_t row_count = element_count(problem.shape_lse());
   assert_that(ascends && (rows.empty() || (rows.front() >= 0 && rows.back() < row_count)),
               "rows ascend within the problem, each once");
   const auto count = rows.empty() ? static_cast<std::size_t>(row_count) : rows.size();
   const auto zeros = [](std::size_t number) { return std::vector<double>(number); };
-  const std::vector<double> elements = zeros(count * static_cast<std::size_t>(problem.head_dim_v));
+  const std::size_t elements = count * static_cast<std::size_t>(problem.head_dim_v);
+  const std::size_t of_statistics = with_statistics ? elements : 0;
   ForwardAnswer answer;
-  answer.out = {elements, zeros(is_wide ? elements.size() : 0)};
+  answer.out = {zeros(elements), zeros(is_wide ? elements : 0)};
   answer.lse = {zeros(count), zeros(is_wide ? count : 0)};
   if (problem.has_sink) answer.lse_keys = answer.lse;
-  answer.statistics = {std::vector<RowScalars>(count), elements, elements, elements, elements, elements, elements};
+  answer.statistics = {std::vector<RowScalars>(count), zeros(of_statistics), zeros(of_statistics), zeros(of_statistics),
+                       zeros(of_statistics),           zeros(of_statistics), zeros(of_statistics)};
   answer.unit_roundoff = 0x1p-53;
   answer.rows = rows;
   return answer;
@@ -46,6 +49,7 @@ ForwardAnswer taken_rows(const ForwardAnswer& answer, const Problem& problem,
                       take(s.p2_v, columns), take(s.sum_abs_v, columns), take(s.max_abs_v, columns)},
                      answer.unit_roundoff};
   part.is_fast = answer.is_fast;
+  part.statistics_roundoff = answer.statistics_roundoff;
   for (const std::int64_t index : indices) part.rows.push_back(answer.row_at(static_cast<std::size_t>(index)));
   return part;
 }

@@ -27,14 +27,17 @@ struct ForwardAnswer {
   std::vector<std::int64_t>
       rows{};            ///< which rows it holds, linear in [batch, heads_q, seqlen_q], ascending; empty: all
   bool is_fast = false;  ///< made by oracle/fast: its error is another, its statistics are upper bounds
+  double statistics_roundoff = 0x1p-53;  ///< of the numbers that the statistics' sums are made of
 
   /// The row of the Problem that row `index` of this answer is.
   std::int64_t row_at(std::size_t index) const { return rows.empty() ? static_cast<std::int64_t>(index) : rows[index]; }
   std::size_t row_count() const { return lse.value.size(); }
 };
 
-/// An answer of zeros with room for `rows` (empty: all rows); `is_wide` gives it tails.
-ForwardAnswer empty_answer(const Problem& problem, const std::vector<std::int64_t>& rows, bool is_wide);
+/// An answer of zeros with room for `rows` (empty: all rows); `is_wide` gives it tails. Without statistics those of
+/// elements have no room.
+ForwardAnswer empty_answer(const Problem& problem, const std::vector<std::int64_t>& rows, bool is_wide,
+                           bool with_statistics = true);
 
 /// The rows of `answer` at `indices` (ascending) alone.
 ForwardAnswer taken_rows(const ForwardAnswer& answer, const Problem& problem, const std::vector<std::int64_t>& indices);

@@ -26,7 +26,7 @@
 namespace ringproof {
 namespace {
 
-constexpr std::int64_t kPanelsTogether = 2;        // of many rows: their state and a block of keys fit the second cache
+constexpr std::int64_t kPanelsTogether = 4;        // of many rows: their state and a block of keys fit the second cache
 constexpr std::int64_t kPanelsTogetherFew = 6;     // of few rows: a block is packed once for so many
 constexpr std::int64_t kPackedBytesMax = 1 << 30;  // of one head
 static_assert(sizeof(RowScalars) == 19 * 8 && sizeof(RowStatistics) == 7 * sizeof(std::vector<double>),
@@ -71,7 +71,8 @@ class FastForward {
         with_statistics_(with_statistics),
         answer_(answer),
         visibility_(problem),
-        kernels_(panel_kernels()) {
+        kernels_(panel_kernels()),
+        packing_(pack_kernels()) {
     for (int rank = 0; rank < problem.topology.rank_count; ++rank) {
       shards_.push_back(owned_tokens(problem.topology, rank, problem.seqlen_kv));
     }
@@ -98,13 +99,13 @@ class FastForward {
     const std::int64_t head = b * problem_.heads_q + h_kv * problem_.heads_per_group(), n = problem_.seqlen_q;
     const auto [first, last] = rows_between(answer_, head * n, (head + problem_.heads_per_group()) * n);
     if (first == last) return;
-    const HeadFacts facts = survey_head(k_, v_, b, h_kv, threads);
+    const HeadFacts facts = survey_head(k_, v_, b, h_kv, problem_.descale_k, problem_.descale_v, threads);
     if (!facts.is_finite) {
       is_finite_ = false;
       return;
     }
-    const PanelContext context{problem_, visibility_, shards_, kernels_, q_, facts, with_statistics_};
-    const std::int64_t bytes = 8 * packed_doubles(facts) * blocks();
+    const PanelContext context{problem_, visibility_, shards_, kernels_, packing_, q_, facts, with_statistics_};
+    const std::int64_t bytes = 8 * packed_doubles(facts, with_statistics_) * blocks();
     const bool is_many = last - first > kPanelsTogetherFew * kernels_.queries && bytes <= kPackedBytesMax;
     if (is_many) {
       many_rows(context, b, h_kv, first, last, threads);
@@ -117,9 +118,9 @@ class FastForward {
 
   void many_rows(const PanelContext& context, std::int64_t b, std::int64_t h_kv, std::int64_t first, std::int64_t last,
                  int threads) {
-    const std::int64_t size = packed_doubles(context.head), blocks = this->blocks();
+    const std::int64_t size = packed_doubles(context.head, with_statistics_), blocks = this->blocks();
     if (packed_room_ < size * blocks) {
-      packed_ = aligned_zeros<double>(size * blocks);
+      packed_ = aligned_memory<double>(size * blocks);
       packed_room_ = size * blocks;
     }
     parallel_for(blocks, threads, [&](std::int64_t block) {
@@ -141,13 +142,14 @@ class FastForward {
 
   void few_rows(const PanelContext& context, std::int64_t b, std::int64_t h_kv, std::int64_t first, std::int64_t last,
                 int threads) {
-    const std::int64_t size = packed_doubles(context.head), blocks = this->blocks(), parts = parts_of(blocks);
+    const std::int64_t size = packed_doubles(context.head, with_statistics_), blocks = this->blocks(),
+                       parts = parts_of(blocks);
     const std::int64_t segments = (blocks + kSegmentBlocks - 1) / kSegmentBlocks;
     std::vector<std::vector<Panel>> states(static_cast<std::size_t>(parts));
     parallel_for(parts, threads, [&](std::int64_t part) {
       std::unique_ptr<Worker> worker = workers_.take();
       if (worker->packed_room < size) {
-        worker->packed = aligned_zeros<double>(size);
+        worker->packed = aligned_memory<double>(size);
         worker->packed_room = size;
       }
       const auto edge = [&](std::int64_t of) { return std::min(of * segments / parts * kSegmentBlocks, blocks); };
@@ -198,6 +200,7 @@ class FastForward {
   ForwardAnswer& answer_;
   Visibility visibility_;
   PanelKernels kernels_;
+  PackKernels packing_;
   std::vector<std::vector<TokenRun>> shards_;
   std::atomic<bool> is_finite_{true};
   Aligned<double> packed_;
@@ -207,19 +210,27 @@ class FastForward {
 
 }  // namespace
 
-bool fast_oracle_serves(const Problem& problem) {
-  const bool has_dtype = problem.dtype == Dtype::kF32 || problem.dtype == Dtype::kF16 || problem.dtype == Dtype::kBf16;
-  return has_dtype && problem.softcap == 0 && !problem.has_sink;
+namespace {
+
+bool sink_is_finite(const Problem& problem) {
+  return !problem.has_sink ||
+         std::all_of(problem.sink, problem.sink + problem.heads_q, [](float logit) { return std::isfinite(logit); });
 }
+
+}  // namespace
+
+bool fast_oracle_serves(const Problem& problem) { return problem.dtype != Dtype::kF64; }
 
 ForwardAnswer fast_attention_forward_of(const Problem& problem, const TensorView& q, const TensorView& k,
                                         const TensorView& v, const std::vector<std::int64_t>& rows,
                                         bool with_statistics, int threads) {
   assert_that(q.shape == problem.shape_q() && k.shape == problem.shape_k() && v.shape == problem.shape_v(),
               "the oracle's tensors have the problem's shapes");
-  if (fast_oracle_serves(problem)) {
-    ForwardAnswer answer = empty_answer(problem, rows, false);
+  assert_that(!problem.has_sink || problem.sink != nullptr, "a problem with a sink shows its logits");
+  if (fast_oracle_serves(problem) && sink_is_finite(problem)) {
+    ForwardAnswer answer = empty_answer(problem, rows, false, with_statistics);
     answer.is_fast = true;
+    answer.statistics_roundoff = panel_kernels().word_roundoff();
     if (FastForward(problem, q, k, v, with_statistics, answer).run(threads)) return answer;
   }
   return rows.empty() ? attention_forward(problem, q, k, v, threads)

@@ -12,29 +12,30 @@ namespace ringproof {
 /// on `threads`; they may differ between instruction sets. What fast_oracle_serves refuses and inputs with an infinity
 /// or a NaN go to attention_forward.
 ///
-/// Statistics of fp32, fp16 and bf16 storage are upper bounds of the exact ones rather than rounded values of them:
-///   - sums with positive terms and maxima are raised by raise_of_row() and by what single precision may lose below its
-///     normal range, 2^-123 n in units of the largest value of the head (and its square);
+/// Statistics are upper bounds of the exact ones rather than rounded values of them:
+///   - sums with positive terms and maxima are raised by raise_of_row() at the answer's statistics_roundoff (2^-24, or
+///     2^-8 where the processor multiplies pairs of bf16) and by what single precision may lose below its normal range,
+///     2^-123 n in units of the largest value of the head (and its square);
 ///   - D is that of magnitudes raised to 2^-60 of the head's and the panel's largest;
 ///   - gaps are raised by twice what a score may be wrong by;
 ///   - rises count with a near tie widened by (3 / 4) / (head_dim_qk + 2), scores being kept in single precision;
 ///     rises_any_split, beyond kWholeKeys keys, by up to kThinnedKeys more; rows whose keys span several segments of
 ///     kSegmentBlocks blocks take the largest D of the head there, and may count all rises of a segment that has some;
-///   - p_variance = sum p (v - c)^2 - (O - c)^2, c the column's mean over the head, its parts rounded up and down, or
-///     (1 - p_max) (2 max |v|)^2 where that is less;
+///   - p_variance from sum p (v - c)^2, c the column's mean over the head, and O, its parts rounded up and down, or
+///     from 1 - p_max and max |v| where that is less (panel_forward.cpp);
 ///   - exact: visible_count, max_abs_v; rounded to nearest: sum_abs_v, abs_sum_max;
 ///   - either side: score_max and lse (by the error of a score), p2_v (by (raise - 1) sum p^2 |v|).
 ForwardAnswer fast_attention_forward(const Problem& problem, const TensorView& q, const TensorView& k,
                                      const TensorView& v, int threads);
 
-/// The same of `rows` alone, as attention_forward_of_rows. Without statistics O and lse alone, in half the time:
-/// statistics hold visible_count, score_max and lse.
+/// The same of `rows` alone, as attention_forward_of_rows. Without statistics O and lse alone, in about half the time:
+/// rows hold visible_count, score_max, lse and what belongs to a sink; statistics of elements are empty.
 ForwardAnswer fast_attention_forward_of(const Problem& problem, const TensorView& q, const TensorView& k,
                                         const TensorView& v, const std::vector<std::int64_t>& rows,
                                         bool with_statistics, int threads);
 
-/// Whether the fast oracle answers this Problem itself: fp32, fp16 or bf16 storage, no softcap, sink or descale. Else
-/// it hands over to the plain oracle, as it does for inputs with an infinity or a NaN.
+/// Whether the fast oracle answers this Problem itself: all but fp64 storage. Else it hands over to the plain oracle,
+/// as it does for inputs (the sink among them) with an infinity or a NaN.
 bool fast_oracle_serves(const Problem& problem);
 
 }  // namespace ringproof

@@ -28,7 +28,9 @@ struct Question {
 
 Question question(const std::string& line) {
   const Case c = parse_case(line);
-  return {c.problem, make_inputs(c.problem, c.inputs, c.memory)};
+  Question asked{c.problem, make_inputs(c.problem, c.inputs, c.memory)};
+  asked.problem = with_data(asked.problem, asked.inputs);
+  return asked;
 }
 
 ForwardAnswer fast(const Question& asked, int threads = 2) {
@@ -62,7 +64,15 @@ const std::vector<std::string> kLines{
     "fwd/fp16/b1.hq2.hkv1.sq40.skv77.dqk64.dv64/causal_bottom_right/scale-0.125/head_coded:4/bhsd/single",
     "fwd/fp32/b1.hq1.hkv1.sq3.skv0.dqk4.dv2/full/scale1/gauss:4/bhsd/single",
     "fwd/fp32/b1.hq1.hkv1.sq0.skv5.dqk4.dv2/full/scale1/gauss:4/bhsd/single",
-    "fwd/fp32/b1.hq1.hkv1.sq1.skv1.dqk1.dv1/full/scale1/gauss:4/bhsd/single"};
+    "fwd/fp32/b1.hq1.hkv1.sq1.skv1.dqk1.dv1/full/scale1/gauss:4/bhsd/single",
+    "fwd/fp32/b1.hq4.hkv2.sq60.skv300.dqk16.dv9/causal_bottom_right/scale0.25,softcap5/gauss:451/bhsd/single",
+    "fwd/fp32/b1.hq2.hkv2.sq9.skv5.dqk16.dv16/causal_bottom_right/scale0.25,softcap30,sink/peaked:453/bhsd/single",
+    "fwd/bf16/b1.hq4.hkv2.sq70.skv400.dqk16.dv16/full/scale0.25,softcap20,sink/peaked:456/bhsd/zigzag2",
+    "fwd/fp16/b1.hq2.hkv2.sq20.skv20000.dqk16.dv4/full/scale0.25,sink/gauss:4/bhsd/single",
+    "fwd/fp8_e4m3/b1.hq2.hkv1.sq50.skv333.dqk16.dv8/causal_bottom_right/scale0.25,softcap20,sink,descale(0.7,1.3,3)/"
+    "peaked:458/bhsd/single",
+    "fwd/fp8_e5m2/b1.hq4.hkv2.sq24.skv140.dqk16.dv16/window(9,2)/scale0.25,descale(0.5,1.5,0.75)/gauss:460/bhsd/"
+    "single"};
 
 // Values of very different magnitudes: what single precision alone would overflow or lose.
 Question of_wide_range() {
@@ -108,9 +118,23 @@ Question of_equal_weights() {
   return asked;
 }
 
+// Sinks that have all the weight, none, and some; keys that are far from 0 in the mean.
+Question of_heavy_sinks() {
+  Question asked = question("fwd/fp32/b1.hq5.hkv1.sq40.skv200.dqk8.dv4/full/scale0.35,sink/gauss:4/bhsd/single");
+  asked.inputs.sink = {1200, 400, 6, 0, -1200};
+  asked.problem = with_data(asked.problem, asked.inputs);
+  for (std::int64_t j = 0; j < 200; ++j) {
+    const TensorView v = asked.inputs.v.view();
+    v.store(0, 0, j, 0, v.load(0, 0, j, 0) * 0x1p-6 + 3);
+    v.store(0, 0, j, 1, j == 0 ? 1e3 : 1);
+  }
+  return asked;
+}
+
 std::vector<Question> questions() {
   std::vector<Question> all;
   for (const std::string& line : kLines) all.push_back(question(line));
+  all.push_back(of_heavy_sinks());
   all.push_back(of_wide_range());
   all.push_back(of_equal_weights());
   all.push_back(of_near_ties());
@@ -147,6 +171,9 @@ TEST(FastForwardOracle, AgreesWithThePlainOneWithinBothDerivedErrors) {
       const Bounds own = fast_oracle_error(all[i].problem, got), other = oracle_error(all[i].problem, wants[i]);
       worst_out = std::max(worst_out, used(got.out.value, wants[i].out.value, sums_of(own.out, other.out)));
       worst_lse = std::max(worst_lse, used(got.lse.value, wants[i].lse.value, sums_of(own.lse, other.lse)));
+      worst_lse =
+          std::max(worst_lse, used(got.lse_keys.value, wants[i].lse_keys.value, sums_of(own.lse_keys, other.lse_keys)));
+      EXPECT_TRUE(got.is_fast);
       EXPECT_EQ(got.unit_roundoff, 0x1p-53);
     }
     std::printf("%s: bound used %.3f (O), %.3f (lse)\n", target.c_str(), worst_out, worst_lse);
@@ -179,6 +206,9 @@ TEST(FastForwardOracle, LiesWithinItsOwnErrorOfTheLongDoubleAnswer) {
     for (std::size_t i = 0; i < want.lse.value.size(); ++i) tails.lse[i] += std::fabs(want.lse.tail_at(i));
     EXPECT_LE(used(got.out.value, want.out.value, sums_of(own.out, tails.out)), 1);
     EXPECT_LE(used(got.lse.value, want.lse.value, sums_of(own.lse, tails.lse)), 1);
+    for (std::size_t i = 0; i < want.lse_keys.value.size(); ++i)
+      tails.lse_keys[i] += std::fabs(want.lse_keys.tail_at(i));
+    EXPECT_LE(used(got.lse_keys.value, want.lse_keys.value, sums_of(own.lse_keys, tails.lse_keys)), 1);
   }
 }
 
@@ -190,27 +220,33 @@ void expect_raised(double got, double want, double up, double raise, double more
 
 // Half of what the header lets a gap be raised by.
 double apart_of(const Problem& problem, const RowScalars& row) {
-  return 2.02 * static_cast<double>(problem.head_dim_qk + 1) * 0x1p-53 * std::fabs(problem.softmax_scale) * row.d_max;
+  const double of_products =
+      static_cast<double>(problem.head_dim_qk + 1) * std::fabs(problem.softmax_scale) * row.d_max;
+  return 2.02 * 0x1p-53 * (of_products + kFastCapUlps * problem.softcap);
 }
 
-void expect_raised_scalars(const Problem& problem, const RowScalars& got, const RowScalars& want, double d_unit) {
+void expect_raised_scalars(const Problem& problem, const RowScalars& got, const RowScalars& want, double roundoff,
+                           double d_unit) {
   const double n = static_cast<double>(want.visible_count), up = rounding_up(want.visible_count);
-  const double raise = raise_of_row(problem, got), raise2 = raise * raise, raise4 = raise2 * raise2;
+  const double of_d = raise_of_row(problem, got, roundoff), of_d2 = of_d * of_d;
+  const double raise = raise_of_row(problem, got, 0x1p-24), raise2 = raise * raise, raise4 = raise2 * raise2;
   const double apart = 2 * apart_of(problem, got) + n * 0x1p-989;
   const double lost = 2 * static_cast<double>(problem.head_dim_qk) * 0x1p-60 * d_unit;
   const auto square = [](double x) { return x * x; };
   EXPECT_EQ(got.visible_count, want.visible_count);
   expect_raised(got.p_max, want.p_max, up, raise2, 0, "p_max");
   expect_raised(got.sum_p_squared, want.sum_p_squared, up, raise2, 0, "sum_p_squared");
-  expect_raised(got.mean_d, want.mean_d, up, raise2, lost, "mean_d");
-  expect_raised(std::sqrt(got.mean_d_squared), std::sqrt(want.mean_d_squared), up, raise2, lost, "mean_d_squared");
-  expect_raised(got.d_max, want.d_max, up, raise2, lost, "d_max");
+  expect_raised(got.mean_d, want.mean_d, up, of_d2, lost, "mean_d");
+  expect_raised(std::sqrt(got.mean_d_squared), std::sqrt(want.mean_d_squared), up, of_d2, lost, "mean_d_squared");
+  expect_raised(got.d_max, want.d_max, up, of_d2, lost, "d_max");
   expect_raised(got.abs_sum_max, want.abs_sum_max, up, 1, 0, "abs_sum_max");
   expect_raised(got.mean_gap, want.mean_gap, up, raise2, raise2 * apart, "mean_gap");
   expect_raised(got.mean_gap_squared, want.mean_gap_squared, up, raise4,
                 square(raise2 * (std::sqrt(want.mean_gap_squared) + apart)) - want.mean_gap_squared,
                 "mean_gap_squared");
   expect_raised(got.gap_max, want.gap_max, up, 1, apart, "gap_max");
+  EXPECT_EQ(got.sink, want.sink);
+  EXPECT_EQ(got.p_sink > 0, want.p_sink > 0);
   EXPECT_GE(got.rises, want.rises);
   EXPECT_GE(got.rises_any_split, want.rises_any_split);
   EXPECT_EQ(got.visible_ranges, want.visible_ranges);
@@ -220,11 +256,11 @@ struct Column {
   double largest = 0, mean = 0;  // of the head's values
 };
 
-std::vector<Column> columns_of(const TensorView& v, std::int64_t b, std::int64_t h) {
+std::vector<Column> columns_of(const TensorView& v, std::int64_t b, std::int64_t h, double descale) {
   std::vector<Column> columns(static_cast<std::size_t>(v.shape[3]));
   for (std::int64_t j = 0; j < v.shape[2]; ++j) {
     for (std::size_t c = 0; c < columns.size(); ++c) {
-      const double value = v.load(b, h, j, static_cast<std::int64_t>(c));
+      const double value = v.load(b, h, j, static_cast<std::int64_t>(c)) * descale;
       columns[c].largest = std::max(columns[c].largest, std::fabs(value));
       columns[c].mean += value;
     }
@@ -237,7 +273,8 @@ void expect_raised_element(const Problem& problem, const ForwardAnswer& got, con
                            std::size_t at, double want_error, const Column& column) {
   const RowStatistics &g = got.statistics, &w = want.statistics;
   const double n = static_cast<double>(w.rows[row].visible_count), up = rounding_up(w.rows[row].visible_count);
-  const double raise = raise_of_row(problem, g.rows[row]), raise2 = raise * raise, raise4 = raise2 * raise2;
+  const double raise = raise_of_row(problem, g.rows[row], got.statistics_roundoff), raise2 = raise * raise,
+               raise4 = raise2 * raise2;
   const double unit = 4 * column.largest, lost = 2 * n * 0x1p-123 * unit, lost2 = lost * unit;
   expect_raised(g.p_abs_v[at], w.p_abs_v[at], up, raise2, lost, "p_abs_v");
   expect_raised(g.p2_v2[at], w.p2_v2[at], up, raise2, lost2, "p2_v2");
@@ -272,10 +309,11 @@ TEST(FastForwardOracle, RaisesEveryStatisticAndByNoMoreThanItSays) {
       for (std::size_t row = 0; row < want.lse.value.size(); ++row) {
         if (row % rows_of_head == 0) {
           const auto head = static_cast<std::int64_t>(row / rows_of_head);
-          columns = columns_of(all[i].inputs.v.view(), head / p.heads_q, head % p.heads_q / p.heads_per_group());
+          columns =
+              columns_of(all[i].inputs.v.view(), head / p.heads_q, head % p.heads_q / p.heads_per_group(), p.descale_v);
         }
         constexpr double d_unit = 0x1p30;  // no product of a q and a k is larger here
-        expect_raised_scalars(p, got.statistics.rows[row], want.statistics.rows[row], d_unit);
+        expect_raised_scalars(p, got.statistics.rows[row], want.statistics.rows[row], got.statistics_roundoff, d_unit);
         for (std::size_t c = 0; c < width; ++c)
           expect_raised_element(p, got, want, row, row * width + c, errors[i].out[row * width + c], columns[c]);
       }
@@ -351,7 +389,8 @@ TEST(FastForwardOracle, CountsTheRisesOfItsScoresAtANearTieNotMuchWider) {
       }
       const RowScalars& row = got.statistics.rows[static_cast<std::size_t>(i)];
       // What near_tie is widened by, d_max raised by raise - 1, and a little for the scores kept in single precision.
-      const double widened = 2 * raise_of_row(p, row) - 1 + 2.0 / static_cast<double>(p.head_dim_qk + 2);
+      const double widened =
+          2 * raise_of_row(p, row, got.statistics_roundoff) - 1 + 2.0 / static_cast<double>(p.head_dim_qk + 2);
       const double tie =
           near_tie(p.head_dim_qk, p.softmax_scale, want.statistics.rows[static_cast<std::size_t>(i)].d_max, 0);
       const Rises most = count_rises(scores, tie * widened);
@@ -407,7 +446,8 @@ TEST(FastForwardOracle, AnswersSomeRowsWithinTheSameError) {
     EXPECT_LE(used(got.out.value, some.out.value, sums_of(own.out, other.out)), 1);
     EXPECT_LE(used(got.lse.value, some.lse.value, sums_of(own.lse, other.lse)), 1);
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      expect_raised_scalars(asked.problem, got.statistics.rows[i], some.statistics.rows[i], 0x1p30);
+      expect_raised_scalars(asked.problem, got.statistics.rows[i], some.statistics.rows[i], got.statistics_roundoff,
+                            0x1p30);
       for (std::int64_t c = 0; c < asked.problem.head_dim_v; ++c) {
         const std::size_t at = i * static_cast<std::size_t>(asked.problem.head_dim_v) + static_cast<std::size_t>(c);
         EXPECT_EQ(got.statistics.max_abs_v[at], some.statistics.max_abs_v[at]);

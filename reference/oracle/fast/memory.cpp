@@ -19,7 +19,7 @@ namespace {
 }
 
 template <class T>
-Aligned<T> aligned_zeros(std::int64_t count) {
+Aligned<T> aligned_memory(std::int64_t count) {
   Aligned<T> memory = hwy::AllocateAligned<T>(static_cast<std::size_t>(std::max<std::int64_t>(count, 1)));
   if (!memory) throw Error("no memory for the oracle's scratch; free some or choose a shorter case");
 #if defined(__linux__)
@@ -28,12 +28,20 @@ Aligned<T> aligned_zeros(std::int64_t count) {
   const auto end = reinterpret_cast<std::uintptr_t>(memory.get() + count) / kHugePage * kHugePage;
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a wish, no more
 #endif
+  return memory;
+}
+
+template <class T>
+Aligned<T> aligned_zeros(std::int64_t count) {
+  Aligned<T> memory = aligned_memory<T>(count);
   std::memset(memory.get(), 0, static_cast<std::size_t>(count) * sizeof(T));
   return memory;
 }
 
+template Aligned<double> aligned_memory(std::int64_t);
 template Aligned<double> aligned_zeros(std::int64_t);
 template Aligned<float> aligned_zeros(std::int64_t);
+template Aligned<std::uint32_t> aligned_zeros(std::int64_t);
 
 #if defined(__SSE2__)
 FlushSubnormals::FlushSubnormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }  // FTZ and DAZ

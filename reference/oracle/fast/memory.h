@@ -13,6 +13,10 @@ using Aligned = hwy::AlignedFreeUniquePtr<T[]>;
 template <class T>
 Aligned<T> aligned_zeros(std::int64_t count);
 
+/// The same, holding anything.
+template <class T>
+Aligned<T> aligned_memory(std::int64_t count);
+
 /// While it lives, numbers below the normal range are taken and given as 0 on this thread: products of tiny weights
 /// would cost a hundred cycles each. What that loses is part of the fast oracle's error.
 class FlushSubnormals {

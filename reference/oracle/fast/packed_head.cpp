@@ -17,28 +17,22 @@ constexpr std::int64_t kSurveyKeys = 4096;  // read by one thread at a time
 // Largest magnitudes and sums of a run of keys.
 struct Survey {
   bool is_finite = true;
-  std::vector<double> k_max, v_max, v_sum;
+  Aligned<double> k_max, v_max, v_sum;
 };
 
-Survey survey_keys(const TensorView& k, const TensorView& v, std::int64_t b, std::int64_t h, std::int64_t begin,
-                   std::int64_t end) {
-  const auto d = static_cast<std::size_t>(k.shape[3]), dv = static_cast<std::size_t>(v.shape[3]);
-  Survey survey{true, std::vector<double>(d), std::vector<double>(dv), std::vector<double>(dv)};
-  std::vector<double> row(std::max(d, dv));
+Survey survey_keys(const TensorView& k, const TensorView& v, std::int64_t b, std::int64_t h, const HeadFacts& facts,
+                   std::int64_t begin, std::int64_t end) {
+  const PackKernels kernels = pack_kernels();
+  const std::int64_t d = k.shape[3], dv = v.shape[3];
+  Survey survey{true, aligned_zeros<double>(row_room(d)), aligned_zeros<double>(row_room(dv)),
+                aligned_zeros<double>(row_room(dv))};
+  const Aligned<double> k_row = aligned_zeros<double>(row_room(d)), v_row = aligned_zeros<double>(row_room(dv));
   for (std::int64_t j = begin; j < end; ++j) {
-    double sum = 0;  // of what is 0 unless a number is not finite
-    decode_row(k, b, h, j, row.data());
-    for (std::size_t c = 0; c < d; ++c) {
-      survey.k_max[c] = std::max(survey.k_max[c], std::fabs(row[c]));
-      sum += 0 * row[c];
-    }
-    decode_row(v, b, h, j, row.data());
-    for (std::size_t c = 0; c < dv; ++c) {
-      survey.v_max[c] = std::max(survey.v_max[c], std::fabs(row[c]));
-      survey.v_sum[c] += row[c];
-      sum += 0 * row[c];
-    }
-    survey.is_finite = survey.is_finite && sum == 0;
+    decode_row(k, b, h, j, facts.descale_k, k_row.get());
+    decode_row(v, b, h, j, facts.descale_v, v_row.get());
+    const double zero = kernels.survey(k_row.get(), d, survey.k_max.get(), nullptr) +
+                        kernels.survey(v_row.get(), dv, survey.v_max.get(), survey.v_sum.get());
+    survey.is_finite = survey.is_finite && zero == 0;
   }
   return survey;
 }
@@ -59,65 +53,53 @@ double of_f16(std::uint16_t bits) {
 }
 
 template <class Stored, class Decode>
-void decode_dense(const std::byte* from, std::int64_t count, double* to, const Decode& decode) {
+void decode_dense(const std::byte* from, std::int64_t count, double descale, double* to, const Decode& decode) {
   for (std::int64_t c = 0; c < count; ++c) {
     Stored stored;
     std::memcpy(&stored, from + c * static_cast<std::int64_t>(sizeof stored), sizeof stored);
-    to[c] = decode(stored);
+    to[c] = decode(stored) * descale;
   }
 }
 
-void pack_k(const TensorView& k, std::int64_t b, std::int64_t h, const HeadFacts& facts, std::int64_t begin,
-            std::int64_t count, bool with_statistics, const PackedBlock& to) {
-  const std::int64_t d = facts.head_dim_qk;
+void pack_k(const PackKernels& kernels, const TensorView& k, std::int64_t b, std::int64_t h, const HeadFacts& facts,
+            std::int64_t begin, std::int64_t count, bool with_statistics, const PackedBlock& to) {
   const double inverse = 1 / facts.k_unit;
-  std::vector<double> row(static_cast<std::size_t>(d));
   for (std::int64_t j = 0; j < count; ++j) {
-    decode_row(k, b, h, begin + j, row.data());
-    const std::int64_t at = j / kGroup * d * kGroup + j % kGroup;
-    for (std::int64_t c = 0; c < d; ++c) to.k[at + c * kGroup] = row[c];
+    double* const row = to.k + j * to.k_stride;
+    std::fill(row + facts.head_dim_qk, row + to.k_stride, 0.0);
+    decode_row(k, b, h, begin + j, facts.descale_k, row);
     if (!with_statistics) continue;
-    double sum = 0;
-    for (std::int64_t c = 0; c < d; ++c) {
-      const double magnitude = std::fabs(row[c]);
-      sum += magnitude;
-      to.k_abs[at + c * kGroup] = scaled_magnitude(magnitude, inverse);
-    }
-    to.k_abs_sum[j] = sum;
+    to.k_abs_sum[j] = kernels.magnitude_words(row, facts.head_dim_qk, inverse, to.k_abs + j * to.k_abs_stride);
   }
 }
 
-void pack_v(const TensorView& v, std::int64_t b, std::int64_t h, const HeadFacts& facts, std::int64_t begin,
-            std::int64_t count, bool with_statistics, const PackedBlock& to) {
-  const std::int64_t dv = facts.head_dim_v, padded = groups_of(dv) * kGroup;
-  std::vector<double> row(static_cast<std::size_t>(padded)), inverse(row.size()), centre(row.size());
-  for (std::int64_t c = 0; c < dv; ++c) {
-    inverse[c] = 1 / facts.v_unit[c];
-    centre[c] = facts.v_centre[c];
+// Per column, with room for vectors behind the last.
+struct Columns {
+  Aligned<double> rows, inverse, centre;
+};
+
+Columns columns_of(const HeadFacts& facts, std::int64_t per_word) {
+  const std::int64_t room = row_room(facts.head_dim_v);
+  Columns columns{aligned_zeros<double>(per_word * room), aligned_zeros<double>(room), aligned_zeros<double>(room)};
+  for (std::int64_t c = 0; c < facts.head_dim_v; ++c) {
+    columns.inverse[c] = 1 / facts.v_unit[c];
+    columns.centre[c] = facts.v_centre[c];
   }
-  if (with_statistics) {
-    std::fill_n(to.v_sums, kBlockKeys / PackedBlock::kSumKeys * padded, 0.0);
-    std::fill_n(to.v_maxima, kBlockKeys / PackedBlock::kSumKeys * padded, 0.0);
-  }
-  for (std::int64_t j = 0; j < count; ++j) {
-    decode_row(v, b, h, begin + j, row.data());
-    for (std::int64_t c = 0; c < padded; ++c) to.v[(c / kGroup * kBlockKeys + j) * kGroup + c % kGroup] = row[c];
-    if (!with_statistics) continue;
-    double* const sums = to.v_sums + j / PackedBlock::kSumKeys * padded;
-    double* const maxima = to.v_maxima + j / PackedBlock::kSumKeys * padded;
-    for (std::int64_t first = 0; first < padded; first += kGroup) {
-      const std::int64_t at = (first / kGroup * kBlockKeys + j) * kGroup;
-      for (std::int64_t i = 0; i < kGroup; ++i) {
-        const std::int64_t c = first + i;
-        const double magnitude = std::fabs(row[c]), x = row[c] * inverse[c], y = (row[c] - centre[c]) * inverse[c];
-        sums[c] += magnitude;
-        maxima[c] = std::max(maxima[c], magnitude);
-        to.v_single[at + i] = static_cast<float>(x);
-        to.v_abs[at + i] = static_cast<float>(std::fabs(x));
-        to.v_squared[at + i] = static_cast<float>(x * x);
-        to.v_centred_squared[at + i] = static_cast<float>(y * y);
-      }
-    }
+  return columns;
+}
+
+void pack_v(const PackKernels& kernels, const TensorView& v, std::int64_t b, std::int64_t h, const HeadFacts& facts,
+            std::int64_t begin, std::int64_t count, bool with_statistics, const PackedBlock& to) {
+  const std::int64_t dv = facts.head_dim_v, sums = kBlockKeys / PackedBlock::kSumKeys * groups_of(dv) * kGroup;
+  const Columns columns = columns_of(facts, kernels.per_word);
+  const ColumnFacts column_facts{columns.inverse.get(), columns.centre.get()};
+  std::fill_n(to.v_sums, sums, 0.0);
+  std::fill_n(to.v_maxima, sums, 0.0);
+  for (std::int64_t j = 0; j < count; j += kernels.per_word) {
+    const std::int64_t rows = std::min(kernels.per_word, count - j);
+    for (std::int64_t i = 0; i < rows; ++i)
+      decode_row(v, b, h, begin + j + i, facts.descale_v, columns.rows.get() + i * row_room(dv));
+    kernels.pack_values(columns.rows.get(), rows, dv, j, with_statistics ? &column_facts : nullptr, to);
   }
 }
 
@@ -127,34 +109,30 @@ double unit_of(double magnitude) {
   return magnitude > 0 && std::isfinite(magnitude) ? std::ldexp(1.0, std::ilogb(magnitude) + 1) : 1.0;
 }
 
-float scaled_magnitude(double magnitude, double unit_inverse) {
-  const double scaled = magnitude * unit_inverse;
-  return static_cast<float>(scaled > 0 && scaled < 0x1p-60 ? 0x1p-60 : scaled);
-}
-
-void decode_row(const TensorView& view, std::int64_t b, std::int64_t h, std::int64_t row, double* to) {
+void decode_row(const TensorView& view, std::int64_t b, std::int64_t h, std::int64_t row, double descale, double* to) {
   const std::int64_t count = view.shape[3];
   if (count == 0) return;
   const std::byte* const from = view.at(b, h, row, 0);
   if (view.stride[3] == 1 && view.dtype == Dtype::kF32) {
-    decode_dense<float>(from, count, to, [](float x) { return static_cast<double>(x); });
+    decode_dense<float>(from, count, descale, to, [](float x) { return static_cast<double>(x); });
   } else if (view.stride[3] == 1 && view.dtype == Dtype::kBf16) {
-    decode_dense<std::uint16_t>(from, count, to, of_bf16);
+    decode_dense<std::uint16_t>(from, count, descale, to, of_bf16);
   } else if (view.stride[3] == 1 && view.dtype == Dtype::kF16) {
-    decode_dense<std::uint16_t>(from, count, to, of_f16);
+    decode_dense<std::uint16_t>(from, count, descale, to, of_f16);
   } else {
-    for (std::int64_t c = 0; c < count; ++c) to[c] = view.load(b, h, row, c);
+    for (std::int64_t c = 0; c < count; ++c) to[c] = view.load(b, h, row, c) * descale;
   }
 }
 
-HeadFacts survey_head(const TensorView& k, const TensorView& v, std::int64_t b, std::int64_t h, int threads) {
-  HeadFacts facts{k.shape[2], k.shape[3], v.shape[3]};
+HeadFacts survey_head(const TensorView& k, const TensorView& v, std::int64_t b, std::int64_t h, double descale_k,
+                      double descale_v, int threads) {
+  HeadFacts facts{k.shape[2], k.shape[3], v.shape[3], descale_k, descale_v, pack_kernels().per_word};
   const auto d = static_cast<std::size_t>(facts.head_dim_qk), dv = static_cast<std::size_t>(facts.head_dim_v);
   std::vector<Survey> surveys(static_cast<std::size_t>((facts.keys + kSurveyKeys - 1) / kSurveyKeys));
   parallel_for(static_cast<std::int64_t>(surveys.size()), threads, [&](std::int64_t piece) {
     const std::int64_t begin = piece * kSurveyKeys;
     surveys[static_cast<std::size_t>(piece)] =
-        survey_keys(k, v, b, h, begin, std::min(begin + kSurveyKeys, facts.keys));
+        survey_keys(k, v, b, h, facts, begin, std::min(begin + kSurveyKeys, facts.keys));
   });
   facts.k_channel_max.assign(d, 0);
   facts.v_unit.assign(dv, 0);
@@ -177,29 +155,46 @@ HeadFacts survey_head(const TensorView& k, const TensorView& v, std::int64_t b, 
   return facts;
 }
 
-std::int64_t packed_doubles(const HeadFacts& facts) {
-  const std::int64_t padded = groups_of(facts.head_dim_v) * kGroup, d = facts.head_dim_qk;
-  const std::int64_t doubles = kBlockKeys * (d + padded + 1) + 2 * kBlockKeys / PackedBlock::kSumKeys * padded;
-  return doubles + kBlockKeys * (d + 4 * padded) / 2;
+namespace {
+
+// Rows lie an odd number of cache lines apart, so that eight of them share no place in the cache.
+std::int64_t k_stride_of(const HeadFacts& facts) { return row_room(facts.head_dim_qk) + 8; }
+std::int64_t k_abs_stride_of(const HeadFacts& facts) {
+  return (row_room(facts.head_dim_qk) / facts.per_word + 31) / 32 * 32 + 16;
+}
+std::int64_t v_words_of(const HeadFacts& facts) {
+  return groups_of(facts.head_dim_v) * kGroup * kBlockKeys / facts.per_word;
+}
+
+}  // namespace
+
+std::int64_t packed_doubles(const HeadFacts& facts, bool with_statistics) {
+  const std::int64_t padded = groups_of(facts.head_dim_v) * kGroup;
+  const std::int64_t doubles =
+      kBlockKeys * (k_stride_of(facts) + padded + 1) + 2 * kBlockKeys / PackedBlock::kSumKeys * padded;
+  const std::int64_t words = kBlockKeys * k_abs_stride_of(facts) + 4 * v_words_of(facts);
+  return (doubles + (with_statistics ? words / 2 : 0) + 15) / 16 * 16;
 }
 
 PackedBlock packed_at(const HeadFacts& facts, double* memory) {
-  const std::int64_t padded = groups_of(facts.head_dim_v) * kGroup, d = facts.head_dim_qk;
+  const std::int64_t padded = groups_of(facts.head_dim_v) * kGroup;
   const auto take = [&](std::int64_t count) {
     double* const here = memory;
     memory += count;
     return here;
   };
-  const auto take_floats = [&](std::int64_t count) { return reinterpret_cast<float*>(take(count / 2)); };
+  const auto take_words = [&](std::int64_t count) { return reinterpret_cast<Word*>(take(count / 2)); };
   PackedBlock block{};
-  block.k = take(kBlockKeys * d);
+  block.k_stride = k_stride_of(facts);
+  block.k_abs_stride = k_abs_stride_of(facts);
+  block.k = take(kBlockKeys * block.k_stride);
   block.v = take(kBlockKeys * padded);
   block.k_abs_sum = take(kBlockKeys);
   block.v_sums = take(kBlockKeys / PackedBlock::kSumKeys * padded);
   block.v_maxima = take(kBlockKeys / PackedBlock::kSumKeys * padded);
-  block.k_abs = take_floats(kBlockKeys * d);
-  for (float** single : {&block.v_abs, &block.v_squared, &block.v_centred_squared, &block.v_single}) {
-    *single = take_floats(kBlockKeys * padded);
+  block.k_abs = take_words(kBlockKeys * block.k_abs_stride);
+  for (Word** words : {&block.v_abs, &block.v_squared, &block.v_centred_squared, &block.v_single}) {
+    *words = take_words(v_words_of(facts));
   }
   return block;
 }
@@ -207,10 +202,13 @@ PackedBlock packed_at(const HeadFacts& facts, double* memory) {
 PackedBlock pack_block(const TensorView& k, const TensorView& v, std::int64_t b, std::int64_t h, const HeadFacts& facts,
                        std::int64_t block, bool with_statistics, double* memory) {
   const std::int64_t begin = block * kBlockKeys, count = std::min(kBlockKeys, facts.keys - begin);
-  if (count < kBlockKeys) std::memset(memory, 0, static_cast<std::size_t>(packed_doubles(facts)) * sizeof(double));
+  if (count < kBlockKeys) {
+    std::memset(memory, 0, static_cast<std::size_t>(packed_doubles(facts, with_statistics)) * sizeof(double));
+  }
   const PackedBlock to = packed_at(facts, memory);
-  pack_k(k, b, h, facts, begin, count, with_statistics, to);
-  pack_v(v, b, h, facts, begin, count, with_statistics, to);
+  const PackKernels kernels = pack_kernels();
+  pack_k(kernels, k, b, h, facts, begin, count, with_statistics, to);
+  pack_v(kernels, v, b, h, facts, begin, count, with_statistics, to);
   return to;
 }
 

@@ -1,27 +1,29 @@
 // Attention by the online softmax on a panel of rows, one block of keys after the other, with everything that bounds
 // want in the same pass:
 //
-//   scores     S and D = |q| . |k|; hidden keys become -inf and 0
+//   scores     S, capped, and D = |q| . |k|; hidden keys become -inf and 0
 //   weights    M = the larger of M and the block's maximum, r = exp(M before - M), w = exp(S - M); sums of w, w D, ...
 //   values     sum w v = r sum w v + the block's, in double; sum w |v|, w (v - c)^2, w^2 v^2, w^2 v in single precision
+//   sink       joins at the end: one more key, of value 0
 //   rises      the scores of a segment of keys are kept in single precision, row by row, and counted at its end
 //
 // A block's sum starts at 0 and joins the older one, so that a term passes about 128 + n / 128 additions. Weights of
 // hidden keys are 0, and 0 adds exactly. Differences of scores in single precision are wrong by 2^-24 of a score; ties
 // are widened by that.
 //
-// sum p (v - O)^2 is at most sum p (v - c)^2 - (O - c)^2, and at most (1 - p_max) (2 max |v|)^2: the first cancels
-// where one key has all the weight, the second says little elsewhere.
+// sum p (v - O)^2 is, with the sink's weight p_s (the weights of the keys add up to 1 - p_s, and O = sum p v),
+//   sum p (v - c)^2 - (1 + p_s) (O - c)^2 - 2 p_s c (O - c)
+// for any c, and at most (1 - p_s - p_max) (2 max |v|)^2 + (p_s max |v|)^2 (about the heaviest key's v instead of the
+// keys' mean, which lies p_s of itself from O): the first cancels where one key has all the weight, the second says
+// little elsewhere.
 //
-// Raising: a sum of n positive terms in single precision is wrong by at most (d + depth + a few) 2^-24 relatively,
-// the weights by 2 A (A = fast_weight_error_max), their squares by 4 A.
+// Raising: fast_rounding.cpp says by how much sums of positive terms, and of products of words, may fall short.
 
 #include "reference/oracle/fast/panel_forward.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <type_traits>
 
 #include "reference/oracle/fast/fast_forward.h"
 #include "reference/oracle/rises.h"
@@ -37,6 +39,16 @@ constexpr double kLostDouble = 0x1p-990;  // p gap^2 of a weight that vanished
 
 double squared(double x) { return x * x; }
 
+// No more than sum p (v - c)^2 - sum p (v - O)^2 is, O being wrong by `error` sum p |v|, the sink's p by `error` of it.
+double least_drop(double out, double centre, double error, double p_abs_v, const RowScalars& row) {
+  const double x = out - centre, apart = error * p_abs_v + 2 * kUnit * (std::fabs(out) + std::fabs(centre));
+  const double square = squared(std::max(0.0, std::fabs(x) - apart));
+  const double cross = 2 * row.p_sink * centre * x, least_of_sink = row.p_sink * (1 - error);
+  const double lost = 2 * row.p_sink * std::fabs(centre) * (apart + error * (std::fabs(x) + apart));
+  const double drop = (1 + least_of_sink) * square + cross - lost;
+  return drop - 8 * kUnit * (2 * square + std::fabs(cross) + lost);
+}
+
 }  // namespace
 
 void Panel::grow(const PanelContext& context) {
@@ -51,7 +63,7 @@ void Panel::grow(const PanelContext& context) {
   if (context.head.head_dim_qk > head_dim_) {
     head_dim_ = context.head.head_dim_qk;
     q_ = aligned_zeros<double>(head_dim_ * width);
-    q_abs_ = aligned_zeros<float>(head_dim_ * width);
+    q_abs_ = aligned_zeros<Word>(head_dim_ * width);
   }
   if (groups > groups_room_) {
     groups_room_ = groups;
@@ -88,7 +100,8 @@ bool Panel::begin(const PanelContext& context, const ForwardAnswer& answer, std:
   if (!scratch.score) {
     scratch.score = aligned_zeros<double>(kBlockKeys * context.kernels.queries);
     scratch.d = aligned_zeros<float>(kBlockKeys * context.kernels.queries);
-    scratch.weight_squared = aligned_zeros<float>(kBlockKeys * context.kernels.queries);
+    scratch.weight = aligned_zeros<Word>(kBlockKeys * context.kernels.queries);
+    scratch.weight_squared = aligned_zeros<Word>(kBlockKeys * context.kernels.queries);
   }
   const std::int64_t width = context.kernels.queries, n = context.problem.seqlen_q, elements = groups_ * kGroup;
   rows_ = last - first;
@@ -126,17 +139,18 @@ bool Panel::begin(const PanelContext& context, const ForwardAnswer& answer, std:
 
 bool Panel::pack(const ForwardAnswer& answer) {
   const Problem& problem = context_->problem;
-  const std::int64_t width = context_->kernels.queries, d = problem.head_dim_qk, n = problem.seqlen_q;
-  std::vector<double> row(static_cast<std::size_t>(d));
+  const PanelKernels& kernels = context_->kernels;
+  const std::int64_t width = kernels.queries, d = problem.head_dim_qk, n = problem.seqlen_q;
+  const Aligned<double> row = aligned_zeros<double>(row_room(d));
   double largest = 0, d_cap_max = 0;
   bool is_finite = true;
   for (std::int64_t i = 0; i < width; ++i) {
     Lane& lane = lanes_[static_cast<std::size_t>(i)];
     const std::int64_t at = answer.row_at(static_cast<std::size_t>(lane.row));
-    decode_row(context_->q, at / n / problem.heads_q, at / n % problem.heads_q, at % n, row.data());
+    decode_row(context_->q, at / n / problem.heads_q, at / n % problem.heads_q, at % n, problem.descale_q, row.get());
     double sum = 0, d_cap = 0;
     for (std::int64_t c = 0; c < d; ++c) {
-      q_[c * width + i] = row[c];
+      q_[kernels.place(c, d, i)] = row[c];
       sum += std::fabs(row[c]);
       d_cap += std::fabs(row[c]) * context_->head.k_channel_max[c];
       largest = std::max(largest, std::fabs(row[c]));
@@ -148,10 +162,20 @@ bool Panel::pack(const ForwardAnswer& answer) {
   }
   q_unit_ = unit_of(largest);
   score_unit_ = unit_of(d_cap_max * std::fabs(problem.softmax_scale));
-  for (std::int64_t at = 0; at < d * width && context_->with_statistics; ++at) {
-    q_abs_[at] = scaled_magnitude(std::fabs(q_[at]), 1 / q_unit_);
-  }
+  if (context_->with_statistics) pack_magnitudes(row.get());
   return is_finite;
+}
+
+// `row`: room for a row, 0 behind its last number.
+void Panel::pack_magnitudes(double* row) {
+  const PanelKernels& kernels = context_->kernels;
+  const std::int64_t d = context_->problem.head_dim_qk, words = kernels.words(d);
+  const Aligned<Word> magnitudes = aligned_zeros<Word>(row_room(d));
+  for (std::int64_t i = 0; i < kernels.queries; ++i) {
+    for (std::int64_t c = 0; c < d; ++c) row[c] = q_[kernels.place(c, d, i)];
+    context_->packing.magnitude_words(row, d, 1 / q_unit_, magnitudes.get());
+    for (std::int64_t word = 0; word < words; ++word) q_abs_[word * kernels.queries + i] = magnitudes[word];
+  }
 }
 
 bool Panel::sees(std::int64_t block) const {
@@ -170,7 +194,7 @@ bool Panel::hide(std::int64_t block) {
     std::int64_t hidden_from = begin;
     const auto hide_until = [&](std::int64_t key) {
       for (; hidden_from < key; ++hidden_from) {
-        scratch_->score[(hidden_from - begin) * width + i] = -kInfinity;
+        scratch_->score[context_->kernels.place(hidden_from - begin, kBlockKeys, i)] = -kInfinity;
         scratch_->d[(hidden_from - begin) * width + i] = 0;
         all_see_all = false;
       }
@@ -191,20 +215,27 @@ void Panel::take(std::int64_t block, const PackedBlock& packed) {
   const PanelKernels& kernels = context_->kernels;
   const bool with = context_->with_statistics;
   const PanelSums sums = this->sums();
-  kernels.scores(q_.get(), q_abs_.get(), packed.k, packed.k_abs, context_->problem.head_dim_qk,
-                 context_->problem.softmax_scale, scratch_->score.get(), with ? scratch_->d.get() : nullptr);
+  kernels.scores(q_.get(), packed.k, packed.k_stride, context_->problem.head_dim_qk, context_->problem.softmax_scale,
+                 scratch_->score.get());
+  if (context_->problem.softcap != 0) kernels.cap(scratch_->score.get(), context_->problem.softcap);
+  if (with) {
+    kernels.magnitudes(q_abs_.get(), packed.k_abs, packed.k_abs_stride, kernels.words(context_->problem.head_dim_qk),
+                       scratch_->d.get());
+  }
   const bool all_see_all = hide(block);
   if (with) {
     keep_scores(block);
     take_magnitudes(block, packed, all_see_all);
   }
-  kernels.weights(scratch_->score.get(), with ? scratch_->d.get() : nullptr, scratch_->weight_squared.get(), sums);
+  kernels.weights(scratch_->score.get(), with ? scratch_->d.get() : nullptr, scratch_->weight.get(),
+                  scratch_->weight_squared.get(), sums);
   kernels.values(scratch_->score.get(), packed.v, groups_, sums.rescale, out_.get());
   if (!with) return;
-  kernels.values_single(scratch_->d.get(), packed.v_abs, groups_, sums.rescale_single, p_abs_v_.get());
-  kernels.values_single(scratch_->d.get(), packed.v_centred_squared, groups_, sums.rescale_single, p_centred_v2_.get());
-  kernels.values_single(scratch_->weight_squared.get(), packed.v_squared, groups_, sums.rescale_squared, p2_v2_.get());
-  kernels.values_single(scratch_->weight_squared.get(), packed.v_single, groups_, sums.rescale_squared, p2_v_.get());
+  const Word *w = scratch_->weight.get(), *w2 = scratch_->weight_squared.get();
+  kernels.values_single(w, packed.v_abs, groups_, sums.rescale_single, p_abs_v_.get());
+  kernels.values_single(w, packed.v_centred_squared, groups_, sums.rescale_single, p_centred_v2_.get());
+  kernels.values_single(w2, packed.v_squared, groups_, sums.rescale_squared, p2_v2_.get());
+  kernels.values_single(w2, packed.v_single, groups_, sums.rescale_squared, p2_v_.get());
 }
 
 // Sums and maxima of what the lanes see of a block of K and V.
@@ -275,8 +306,8 @@ void Panel::skip_scores(std::int64_t from, std::int64_t until) {
 double Panel::d_unit() const { return q_unit_ * context_->head.k_unit; }
 
 double Panel::d_max_of(std::int64_t i) const {
-  const double d = static_cast<double>(context_->problem.head_dim_qk);
-  return sums().d_max[i] * d_unit() * (1 + (d + 8) * 0x1p-24);
+  const std::int64_t terms = context_->problem.head_dim_qk + 8;
+  return sums().d_max[i] * d_unit() * raise_of_sum(terms, context_->kernels.word_roundoff());
 }
 
 // In units of the scores that are kept: what near_tie says, rounding to single precision twice and adding there.
@@ -363,13 +394,15 @@ void Panel::merge(const Panel& later) {
     a.score_max[i] = maximum;
     a.score_min[i] = std::min(a.score_min[i], b.score_min[i]);
     a.d_max[i] = std::max(a.d_max[i], b.d_max[i]);
+    for (std::int64_t c = 0; c < elements; ++c) {
+      const std::int64_t at = context_->kernels.place(c, elements, i);
+      out_[at] = r_a * out_[at] + r_b * later.out_[at];
+    }
     const auto add_elements = [&](auto& to, const auto& from, double by_a, double by_b) {
-      using T = std::remove_reference_t<decltype(to[0])>;
       for (std::int64_t at = i; at < elements * width; at += width) {
-        to[at] = static_cast<T>(by_a) * to[at] + static_cast<T>(by_b) * from[at];
+        to[at] = static_cast<float>(by_a) * to[at] + static_cast<float>(by_b) * from[at];
       }
     };
-    add_elements(out_, later.out_, r_a, r_b);
     if (!context_->with_statistics) continue;
     add_elements(p_abs_v_, later.p_abs_v_, r_a, r_b);
     add_elements(p_centred_v2_, later.p_centred_v2_, r_a, r_b);
@@ -391,38 +424,65 @@ void Panel::merge(const Panel& later) {
 }
 
 void Panel::finish(ForwardAnswer& answer) const {
-  for (std::int64_t i = 0; i < rows_; ++i) {
-    const Lane& lane = lanes_[static_cast<std::size_t>(i)];
-    RowScalars& row = answer.statistics.rows[static_cast<std::size_t>(lane.row)];
-    for (const KeyRange& keys : lane.seen) row.visible_count += keys.count();
-    if (row.visible_count == 0) {
-      row.score_max = row.lse = answer.lse.value[static_cast<std::size_t>(lane.row)] = -kInfinity;
-      continue;
-    }
-    row.visible_ranges = static_cast<std::int64_t>(lane.seen.size());
-    const PanelSums s = sums();
-    row.score_max = s.score_max[i];
-    row.lse = answer.lse.value[static_cast<std::size_t>(lane.row)] = row.score_max + std::log(s.weight[i]);
-    if (context_->with_statistics) {
-      finish_row(i, row);
-      finish_statistics(i, row, answer);
-    } else {
-      for (std::int64_t c = 0; c < context_->problem.head_dim_v; ++c) {
-        answer.out.value[static_cast<std::size_t>(lane.row * context_->problem.head_dim_v + c)] =
-            out_[c * context_->kernels.queries + i] / s.weight[i];
-      }
-    }
-  }
+  for (std::int64_t i = 0; i < rows_; ++i) finish_row(i, answer);
 }
 
-void Panel::finish_row(std::int64_t i, RowScalars& row) const {
+void Panel::finish_row(std::int64_t i, ForwardAnswer& answer) const {
   const Problem& problem = context_->problem;
   const Lane& lane = lanes_[static_cast<std::size_t>(i)];
+  const auto at = static_cast<std::size_t>(lane.row);
+  RowScalars& row = answer.statistics.rows[at];
+  for (const KeyRange& keys : lane.seen) row.visible_count += keys.count();
+  if (problem.has_sink) row.sink = problem.sink[answer.row_at(at) / problem.seqlen_q % problem.heads_q];
+  if (row.visible_count == 0) {
+    row.score_max = row.lse = answer.lse.value[at] = row.sink;
+    if (problem.has_sink) {
+      row.p_max = row.p_sink = 1;
+      row.lse_keys = answer.lse_keys.value[at] = -kInfinity;
+    }
+    return;
+  }
+  row.visible_ranges = static_cast<std::int64_t>(lane.seen.size());
+  const LaneSums sums = sums_with_sink(i, row);
+  row.score_max = std::max(sums.key_score_max, row.sink);
+  row.lse = answer.lse.value[at] = row.score_max + std::log(sums.weight_sum);
+  if (problem.has_sink) {
+    row.lse_keys = answer.lse_keys.value[at] = sums.key_score_max + std::log(sums.weight);
+    row.p_sink = std::exp(row.sink - row.score_max) / sums.weight_sum;
+    row.sink_gap = std::fabs(row.sink - sums.key_score_max);
+  }
+  for (std::int64_t c = 0; c < problem.head_dim_v; ++c) {
+    answer.out.value[at * static_cast<std::size_t>(problem.head_dim_v) + static_cast<std::size_t>(c)] =
+        sums.rescale * out_[context_->kernels.place(c, groups_ * kGroup, i)] / sums.weight_sum;
+  }
+  if (!context_->with_statistics) return;
+  finish_scalars(i, sums, row);
+  finish_statistics(i, sums, row, answer);
+}
+
+// The sink is one more part that has met one key of no value.
+Panel::LaneSums Panel::sums_with_sink(std::int64_t i, const RowScalars& row) const {
   const PanelSums s = sums();
-  // How far a computed gap may lie from the exact one.
+  const double key_max = s.score_max[i], weight = s.weight[i];
+  if (!context_->problem.has_sink) return {1, key_max, weight, weight};
+  const double maximum = std::max(key_max, row.sink), rescale = std::exp(key_max - maximum);
+  return {rescale, key_max, weight, rescale * weight + std::exp(row.sink - maximum)};
+}
+
+// How far a computed score may lie from the exact one.
+double Panel::score_error(const RowScalars& row) const {
+  const Problem& problem = context_->problem;
+  return 1.01 * kUnit *
+         (static_cast<double>(problem.head_dim_qk + 1) * std::fabs(problem.softmax_scale) * row.d_max +
+          kFastCapUlps * problem.softcap);
+}
+
+void Panel::finish_scalars(std::int64_t i, const LaneSums& sums, RowScalars& row) const {
+  const Problem& problem = context_->problem;
+  const Lane& lane = lanes_[static_cast<std::size_t>(i)];
+  const PanelSums s = this->sums();
   row.d_max = d_max_of(i);
-  const double apart =
-      2.02 * static_cast<double>(problem.head_dim_qk + 1) * kUnit * std::fabs(problem.softmax_scale) * row.d_max;
+  const double apart = 2 * score_error(row);  // a computed gap and the exact one
   row.gap_max = row.score_max - s.score_min[i] + apart;
   row.abs_sum_max = lane.q_abs_sum + std::max(lane.k_abs_max, k_abs_max_of_all_);
   if (row.d_max > 0) {  // else scores are exact, and equal
@@ -432,43 +492,50 @@ void Panel::finish_row(std::int64_t i, RowScalars& row) const {
       row.rises_any_split = std::max(row.rises_any_split, std::min(rises.any_split, row.visible_count - 1));
     }
   }
-  const double raise = raise_of_row(problem, row), l = s.weight[i], unit = d_unit();
-  const double gap_lost = apart + static_cast<double>(row.visible_count) * kLostDouble;
-  row.p_max = std::min(1.0, raise / l);
+  const double raise = raise_of_row(problem, row, 0x1p-24), l = sums.weight_sum / sums.rescale, unit = d_unit();
+  row.p_max = std::min(1.0, raise / sums.weight_sum);
   row.sum_p_squared = std::min(1.0, raise * s.weight_squared[i] / (l * l));
   if (row.d_max > 0) {
-    row.mean_d = raise * unit * s.d[i] / l;
-    row.mean_d_squared = squared(raise * unit * std::sqrt(s.d_squared[i] / l));
-    row.mean_gap = raise * s.gap[i] / l + gap_lost;
-    row.mean_gap_squared = squared(raise * std::sqrt(s.gap_squared[i] / l) + gap_lost);
+    const double of_d = raise_of_row(problem, row, context_->kernels.word_roundoff()) * unit;
+    row.mean_d = of_d * s.d[i] / l;
+    row.mean_d_squared = squared(of_d * std::sqrt(s.d_squared[i] / l));
+  }
+  if (row.d_max > 0 || problem.has_sink) {
+    const double rise = row.score_max - sums.key_score_max, by_weight = s.gap[i] + rise * sums.weight;
+    const double gap_lost = apart + static_cast<double>(row.visible_count) * kLostDouble;
+    row.mean_gap = raise * by_weight / l + gap_lost;
+    row.mean_gap_squared =
+        squared(raise * std::sqrt((s.gap_squared[i] + rise * (by_weight + s.gap[i])) / l) + gap_lost);
   }
 }
 
-void Panel::finish_statistics(std::int64_t i, const RowScalars& row, ForwardAnswer& answer) const {
-  const std::int64_t width = context_->kernels.queries, dv = context_->problem.head_dim_v, elements = groups_ * kGroup;
+void Panel::finish_statistics(std::int64_t i, const LaneSums& sums, const RowScalars& row,
+                              ForwardAnswer& answer) const {
+  const Problem& problem = context_->problem;
+  const std::int64_t width = context_->kernels.queries, dv = problem.head_dim_v, elements = groups_ * kGroup;
   const HeadFacts& head = context_->head;
   RowStatistics& s = answer.statistics;
-  const double l = sums().weight[i], raise = raise_of_row(context_->problem, row);
+  const double l = sums.weight_sum / sums.rescale;
+  const double raise = raise_of_row(problem, row, context_->kernels.word_roundoff());
   const double lost = static_cast<double>(row.visible_count) * kLostSingle;
-  const double out_error = 4.04 * fast_weight_error_max(context_->problem, row) +
-                           4 * static_cast<double>(fast_sum_depth(context_->problem, row.visible_count)) * kUnit;
+  const double out_error = 4.04 * fast_weight_error_max(problem, row) +
+                           4 * static_cast<double>(fast_sum_depth(problem, row.visible_count)) * kUnit;
   // What all keys but the largest weigh: rows of one heavy key, where the centre of the head is far from O.
-  const double others = row.visible_count == 1 ? 0 : (l - 1) / l + 2 * out_error;
+  const double others = row.visible_count == 1 ? 0 : (sums.weight - 1) / l + 2 * out_error;
   for (std::int64_t c = 0; c < dv; ++c) {
     const std::int64_t from = c * width + i;
     const auto at = static_cast<std::size_t>(lanes_[static_cast<std::size_t>(i)].row * dv + c);
     s.sum_abs_v[at] = v_sums_[i * elements + c] + v_sums_[width * elements + c];
     s.max_abs_v[at] = std::max(v_maxima_[i * elements + c], v_maxima_[width * elements + c]);
     if (s.max_abs_v[at] == 0) continue;  // every sum is exactly 0
-    const double unit = head.v_unit[c], unit2 = unit * unit;
-    const double out = answer.out.value[at] = out_[from] / l;
+    const double unit = head.v_unit[c], unit2 = unit * unit, centre = head.v_centre[c];
     s.p_abs_v[at] = (raise * p_abs_v_[from] / l + lost) * unit;
     s.p2_v2[at] = (raise * p2_v2_[from] / (l * l) + lost) * unit2;
     s.p2_v[at] = p2_v_[from] / (l * l) * unit;
     const double about_centre = (raise * p_centred_v2_[from] / l + lost) * unit2;
-    const double apart = std::max(0.0, std::fabs(out - head.v_centre[c]) - out_error * s.p_abs_v[at]);
-    const double about_mean = std::max(0.0, about_centre - apart * apart * (1 - 4 * kUnit));
-    s.p_variance[at] = std::min(about_mean, others * squared(2 * s.max_abs_v[at]));
+    const double about_mean = about_centre - least_drop(answer.out.value[at], centre, out_error, s.p_abs_v[at], row);
+    const double of_sink = squared(row.p_sink * (1 + out_error) * s.max_abs_v[at]);
+    s.p_variance[at] = std::min(std::max(0.0, about_mean), others * squared(2 * s.max_abs_v[at]) + of_sink);
   }
 }
 

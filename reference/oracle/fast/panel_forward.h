@@ -19,6 +19,7 @@ struct PanelContext {
   const Visibility& visibility;
   const std::vector<std::vector<TokenRun>>& shards;  ///< keys, by rank
   PanelKernels kernels;
+  PackKernels packing;
   TensorView q;
   const HeadFacts& head;
   bool with_statistics;
@@ -30,7 +31,8 @@ inline constexpr std::int64_t kSegmentBlocks = kFastSegmentBlocks;
 /// What a panel needs while it takes blocks, and no longer; kept from one panel to the next.
 struct PanelScratch {
   Aligned<double> score;
-  Aligned<float> d, weight_squared;
+  Aligned<float> d;
+  Aligned<Word> weight, weight_squared;
   std::vector<float> row_scores;  // [lane][keys of the segment], in units of the panel's score_unit_
   RisesScratch rises;
 };
@@ -71,20 +73,31 @@ class Panel {
     std::vector<std::vector<PieceRises>> pieces;  // [run, shard or row][segment]
   };
 
+  // A row's sums when all keys are met and the sink has joined them.
+  struct LaneSums {
+    double rescale;                // of the keys' weights when the sink is the largest score
+    double key_score_max, weight;  // of the keys alone
+    double weight_sum;             // with the sink
+  };
+
   void grow(const PanelContext& context);
   bool pack(const ForwardAnswer& answer);
+  void pack_magnitudes(double* row);
   bool hide(std::int64_t block);
   void take_magnitudes(std::int64_t block, const PackedBlock& packed, bool all_see_all);
   std::int64_t kept_from(std::int64_t segment) const;
   void keep_scores(std::int64_t block);
   void skip_scores(std::int64_t from, std::int64_t until);
   void count_in_shards(std::int64_t i, const float* scores, std::int64_t first_key, std::int64_t keys);
+  LaneSums sums_with_sink(std::int64_t i, const RowScalars& row) const;
+  void finish_row(std::int64_t i, ForwardAnswer& answer) const;
+  double score_error(const RowScalars& row) const;
   float tie_of(std::int64_t i) const;
   double d_unit() const;
   double d_max_of(std::int64_t i) const;
   PanelSums sums() const;
-  void finish_row(std::int64_t i, RowScalars& row) const;
-  void finish_statistics(std::int64_t i, const RowScalars& row, ForwardAnswer& answer) const;
+  void finish_scalars(std::int64_t i, const LaneSums& sums, RowScalars& row) const;
+  void finish_statistics(std::int64_t i, const LaneSums& sums, const RowScalars& row, ForwardAnswer& answer) const;
 
   const PanelContext* context_ = nullptr;
   std::vector<Lane> lanes_;
@@ -95,7 +108,8 @@ class Panel {
   double q_unit_ = 1, score_unit_ = 1, k_abs_max_of_all_ = 0;
   PanelScratch* scratch_ = nullptr;
   Aligned<double> q_, sums_, out_;
-  Aligned<float> q_abs_, singles_, p_abs_v_, p_centred_v2_, p2_v2_, p2_v_;
+  Aligned<Word> q_abs_;
+  Aligned<float> singles_, p_abs_v_, p_centred_v2_, p2_v2_, p2_v_;
   std::vector<double> v_sums_, v_maxima_;  // [lane][columns], and at the end what all lanes see
 };
 

@@ -6,11 +6,17 @@
 
 namespace ringproof {
 
-/// Pointers below are aligned to 128 bytes. A panel is `queries` rows of Q side by side; every array of it has
-/// rows of `queries` numbers, so that vector lanes are queries. K and V come in blocks of kBlockKeys keys, in groups of
-/// eight: [keys / 8][d][8] and [columns / 8][kBlockKeys][8].
+/// Pointers below are aligned to 128 bytes. A panel is `queries` rows of Q side by side, so that vector lanes are
+/// queries. Its arrays of doubles [rows][queries] lie as two halves of `half` queries one behind the other,
+/// [2][rows][half]: what one register tile reads lies together.
+///
+/// K comes as rows of doubles `k_stride` apart, V in groups of eight columns [columns / 8][kBlockKeys][8].
+///
+/// What only statistics need comes in words of 32 bits: one float, or (where the processor multiplies pairs of bf16)
+/// two bf16 that follow each other in the direction of the sum, rounded to nearest; `per_word` says which.
 inline constexpr std::int64_t kGroup = 8;
 inline constexpr std::int64_t kBlockKeys = kFastBlockKeys;
+using Word = std::uint32_t;
 
 /// Keys among which rises are thinned out together (filter_rises).
 inline constexpr std::int64_t kThinnedKeys = 16;
@@ -35,22 +41,34 @@ struct ThinnedRow {
 /// What one instruction set does; all functions are pure in their arguments.
 struct PanelKernels {
   const char* target;
-  std::int64_t queries;
+  std::int64_t queries, half, per_word;
+  /// Relative error of a number in a word.
+  double word_roundoff() const { return per_word == 2 ? 0x1p-8 : 0x1p-24; }
 
-  /// score[key][query] = scale * sum_c q[c][query] k[key][c] for a block of keys; d (null: not wanted) sums magnitudes.
-  void (*scores)(const double* q, const float* q_abs, const double* k, const float* k_abs, std::int64_t head_dim,
-                 double scale, double* score, float* d);
+  /// Where row `row` of `rows` of query `query` stands among the doubles of a panel.
+  std::int64_t place(std::int64_t row, std::int64_t rows, std::int64_t query) const {
+    return (query / half * rows + row) * half + query % half;
+  }
+  /// Words that `count` numbers of one sum take.
+  std::int64_t words(std::int64_t count) const { return (count + per_word - 1) / per_word; }
+
+  /// score[key][query] = scale * sum_c q[c][query] k[key][c] for a block of keys.
+  void (*scores)(const double* q, const double* k, std::int64_t k_stride, std::int64_t head_dim, double scale,
+                 double* score);
+  /// score = softcap tanh(score / softcap) in a block of scores.
+  void (*cap)(double* score, double softcap);
+  /// d[key][query] = sum_c q_abs[c][query] k_abs[key][c], in single precision; d is not in halves.
+  void (*magnitudes)(const Word* q_abs, const Word* k_abs, std::int64_t k_stride, std::int64_t words, float* d);
 
   /// Takes a block of scores (-inf: a hidden key, whose d is 0) into the sums, rescaling them to the new maximum;
-  /// leaves w in place of the scores and, where `d` is not null, w in single precision in place of d, and w^2. Without
-  /// d only score_max, weight and rescale are kept. Sums before the first key: score_max kNoScore, score_min +inf,
-  /// others 0.
-  void (*weights)(double* score, float* d, float* weight_squared, const PanelSums& sums);
+  /// leaves w in place of the scores and, where `d` is not null, words of w and of w^2. Without d only score_max,
+  /// weight and rescale are kept. Sums before the first key: score_max kNoScore, score_min +inf, others 0.
+  void (*weights)(double* score, const float* d, Word* weight, Word* weight_squared, const PanelSums& sums);
 
   /// out[column][query] = out * rescale[query] + sum_key weight[key][query] v[key][column], over a block of keys, for
-  /// `groups` of columns.
+  /// `groups` of columns. In single precision out is not in halves.
   void (*values)(const double* weight, const double* v, std::int64_t groups, const double* rescale, double* out);
-  void (*values_single)(const float* weight, const float* v, std::int64_t groups, const float* rescale, float* out);
+  void (*values_single)(const Word* weight, const Word* v, std::int64_t groups, const float* rescale, float* out);
 
   /// rows[query * stride + key] = score[key][query] * factor in single precision, for a block of keys.
   void (*transpose)(const double* score, double factor, float* rows, std::int64_t stride);
@@ -68,5 +86,9 @@ inline constexpr double kNoScore = -1e300;
 
 /// The kernels of the best instruction set this processor has (hwy::SetSupportedTargetsForTest narrows it).
 PanelKernels panel_kernels();
+
+/// Whether the processor multiplies pairs of bf16 (AVX512_BF16), and no test has forbidden it.
+bool has_pairs();
+void allow_pairs_for_test(bool is_allowed);
 
 }  // namespace ringproof

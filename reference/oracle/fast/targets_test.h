@@ -10,7 +10,8 @@
 
 namespace ringproof {
 
-/// Runs check(name) under every instruction set that was compiled and that this processor has; then all are back.
+/// Runs check(name) under every instruction set that was compiled and that this processor has, with and without pairs
+/// of bf16; then all are back.
 template <class Check>
 void on_every_target(const Check& check) {
   const auto choose = [](std::int64_t targets) {
@@ -22,7 +23,12 @@ void on_every_target(const Check& check) {
   for (std::int64_t left = hwy::SupportedTargets(), least; left != 0; left -= least) {
     least = left & -left;
     choose(left);  // the best of these that was compiled
-    if (done.insert(panel_kernels().target).second) check(std::string(panel_kernels().target));
+    for (const bool pairs : {true, false}) {
+      allow_pairs_for_test(pairs);
+      const std::string name = panel_kernels().target + std::string(panel_kernels().per_word == 2 ? ", pairs" : "");
+      if (done.insert(name).second) check(name);
+    }
+    allow_pairs_for_test(true);
   }
   choose(0);
 }
