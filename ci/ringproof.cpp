@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <utility>
 
@@ -13,6 +14,7 @@
 #include "ci/gate.h"
 #include "ci/list.h"
 #include "ci/power.h"
+#include "ci/sibling.h"
 #include "reference/spec/error.h"
 
 namespace ringproof {
@@ -28,6 +30,7 @@ Examples
   ringproof gate --case 'fwd/fp32/b1.hq4.hkv2.sq99.skv300.dqk64.dv64/causal_bottom_right/scale0.125/gauss:7/bhsd/single'
   ringproof gate --cases mine.txt --in-order             replay a file of Case lines, call by call
   ringproof power                                        what the judge rejects: faults, check by check
+  ringproof racecheck flash_forward_fp32                 races in a kernel, and whether it waits more than it must
   ringproof list candidates | recipes | masks | memory | cases
 
 Exit codes
@@ -134,6 +137,8 @@ void add_bench(CLI::App& app, BenchOracleOptions& options) {
 }
 
 int run_command(int argc, char** argv) {
+  // An executable of its own, in which every kernel is instrumented and no other copy of one is linked.
+  if (argc > 1 && std::strcmp(argv[1], "racecheck") == 0) become_sibling("ringproof_racecheck", argv + 1);
   CLI::App app("Ringproof judges attention kernels: every output element against a derived error bound.", "ringproof");
   app.footer(kExamples);
   app.require_subcommand(1);
@@ -147,6 +152,7 @@ int run_command(int argc, char** argv) {
   add_power(app, power);
   BenchOracleOptions bench;
   add_bench(app, bench);
+  app.add_subcommand("racecheck", "Look for races in the kernels, and drop every synchronisation in turn");
   CLI::App* list = app.add_subcommand("list", "Show candidates, recipes, masks, memory words or cases");
   list->add_option("what", listed, "candidates, recipes, masks, memory or cases")->required();
   list->add_option("--tier", tier, "Which tier's cases")->capture_default_str();

@@ -44,6 +44,7 @@ HOMES = [
     (r"rapidcheck", r"^property_tests/", "property_tests/"),
     (r"hwy/|\w*intrin\.h|arm_neon\.h", r"^reference/oracle/fast/", "reference/oracle/fast/"),
     (r"boost/context", r"^gpu/simt/", "gpu/simt/"),
+    (r"elfutils/|dwarf\.h", r"^gpu/racecheck/", "gpu/racecheck/"),
     (r"cuda\w*\.h", r"^gpu/|^distributed/communicator_nccl|^candidates/device_",
      "gpu/, distributed/communicator_nccl* and candidates/device_*"),
     (r"benchmark/", r"_bench\.cpp$|^ci/bench", "*_bench.cpp and ci/bench*"),

@@ -1,5 +1,8 @@
-# `cmake --install` leaves bin/ringproof and the data it reads.
+# `cmake --install` leaves bin/ringproof, what it becomes for a sub-command, and the data it reads.
 include(GNUInstallDirs)
 install(TARGETS ringproof RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+if(TARGET ringproof_racecheck_bin)
+  install(TARGETS ringproof_racecheck_bin RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
 install(DIRECTORY golden/data/real DESTINATION ${CMAKE_INSTALL_DATADIR}/ringproof/data)
 install(DIRECTORY ci/cases DESTINATION ${CMAKE_INSTALL_DATADIR}/ringproof)

@@ -65,8 +65,23 @@ Block& running_block() {
   return *block_running;
 }
 
+/// The running block for the time of one call out of a kernel. The last thing done is to go back into the kernel's
+/// code, on whichever fiber that is.
+class Call {
+ public:
+  Call() : block_(running_block()) { thread_in_kernel_code = -1; }
+  ~Call() { thread_in_kernel_code = block_.thread_number(); }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+  Block* operator->() const { return &block_; }
+
+ private:
+  Block& block_;
+};
+
 }  // namespace
 
+constinit thread_local int thread_in_kernel_code = -1;
 constinit thread_local uint3 threadIdx{}, blockIdx{};
 constinit thread_local dim3 blockDim{}, gridDim{};
 
@@ -74,33 +89,32 @@ bool inside_kernel() { return block_running != nullptr; }
 unsigned char* shared_memory() { return running_block().shared_memory(); }
 int lane() { return running_block().lane(); }
 int thread_number() { return running_block().thread_number(); }
+std::span<const std::byte> running_stack() { return running_block().running_stack(); }
 MmaNumerics mma_numerics() { return running_block().options().mma; }
-void barrier(const Site& site) { running_block().barrier(site); }
+void barrier(const Site& site) { Call()->barrier(site); }
 std::uint64_t warp_operation(WarpOperation operation, std::uint32_t mask, std::uint64_t value, int source,
                              const Site& site) {
-  return running_block().warp_operation(operation, mask, value, source, site);
+  return Call()->warp_operation(operation, mask, value, source, site);
 }
 void warp_collective(WarpOperation operation, void (*run)(void* const*), void* lane_data, const Site& site) {
-  running_block().warp_collective(operation, run, lane_data, site);
+  Call()->warp_collective(operation, run, lane_data, site);
 }
 void named_barrier(int id, int thread_count, bool waits, const Site& site) {
-  running_block().named_barrier(id, thread_count, waits, site);
+  Call()->named_barrier(id, thread_count, waits, site);
 }
 void prepare_matrix_row(const void* row, int row_count, const Site& site) {
-  running_block().prepare_matrix_row(row, row_count, site);
+  Call()->prepare_matrix_row(row, row_count, site);
 }
 void start_async_copy(void* shared, const void* global, std::size_t bytes, const Site& site) {
-  running_block().start_async_copy(
+  Call()->start_async_copy(
       {static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global), bytes, site});
 }
-void commit_async_copies(const Site& site) { running_block().commit_async_copies(site); }
-void wait_for_async_copies(int groups_left, const Site& site) {
-  running_block().wait_for_async_copies(groups_left, site);
-}
+void commit_async_copies(const Site& site) { Call()->commit_async_copies(site); }
+void wait_for_async_copies(int groups_left, const Site& site) { Call()->wait_for_async_copies(groups_left, site); }
 void prepare_atomic(const void* address, std::size_t bytes, const Site& site) {
-  Block& block = running_block();
-  block.require_aligned(address, bytes, "the address of an atomic", site);
-  block.note_access(address, bytes, Access::kAtomic, site);
+  const Call block;
+  block->require_aligned(address, bytes, "the address of an atomic", site);
+  block->note_access(address, bytes, Access::kAtomic, site);
 }
 
 int ReadySet::take_at_or_after(int thread) {
@@ -178,6 +192,7 @@ std::optional<Report> Block::run(uint3 block_index, std::uint64_t block_number, 
   running_ = &take_next();
   show(*running_);
   switch_context(worker_, running_->context);
+  thread_in_kernel_code = -1;
   block_running = nullptr;
   if (observer != nullptr) observer->block_ended();
   return report_;
@@ -186,7 +201,9 @@ std::optional<Report> Block::run(uint3 block_index, std::uint64_t block_number, 
 void Block::enter() {
   Block& block = *block_running;
   try {
+    thread_in_kernel_code = block.thread_number();
     block.launch_.run_thread(block.launch_.body);
+    thread_in_kernel_code = -1;
     block.finish_thread();
   } catch (const Stop&) {
   } catch (const std::exception& exception) {

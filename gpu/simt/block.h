@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,9 @@ class Block {
   const LaunchOptions& options() const { return launch_.options; }
   int lane() const { return running_->lane; }
   int thread_number() const { return running_->number; }
+  std::span<const std::byte> running_stack() const {
+    return {static_cast<const std::byte*>(running_->context.stack_bottom), running_->context.stack_bytes};
+  }
 
  private:
   enum class State { kReady, kAtBarrier, kAtNamedBarrier, kInWarpOperation, kDone };

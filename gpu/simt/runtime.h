@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -103,12 +104,17 @@ enum class WarpOperation {
   kLdmatrixX4Trans,
 };
 
+/// The number of the CUDA thread while a kernel's own code runs on this OS thread; -1 inside the calls below and
+/// outside of launches.
+extern constinit thread_local int thread_in_kernel_code;
+
 /// What the running CUDA thread can ask of its block; host_api.h gives it CUDA's names. All but inside_kernel() require
 /// that this code runs inside a kernel.
 bool inside_kernel();
 unsigned char* shared_memory();
 int lane();
-int thread_number();  ///< within the block
+int thread_number();                         ///< within the block
+std::span<const std::byte> running_stack();  ///< of the running thread: memory nobody else may touch
 MmaNumerics mma_numerics();
 /// Waits for every thread of the block.
 void barrier(const Site& site);
