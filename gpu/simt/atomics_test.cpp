@@ -50,37 +50,49 @@ TEST(Atomics, NoUpdateIsLostBetweenBlocksOnSeveralOsThreads) {
   EXPECT_EQ(cells.real, 0.5 * kAll);
 }
 
-/// Two blocks on two OS threads, each waiting (not for ever) until the other is there too.
+/// Two blocks on two OS threads call `update` until it has told one often enough that the other came between, or for a
+/// second; returns the number of calls.
 template <class Update>
-void run_side_by_side(const Update& update) {
-  std::atomic<int> inside{0};
+int calls_side_by_side(const Update& update) {
+  std::atomic<int> calls{0};
+  std::atomic<bool> enough{false};
   const auto kernel = [&] {
-    ++inside;
-    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-    while (inside < 2 && std::chrono::steady_clock::now() < give_up) std::this_thread::yield();
-    for (int i = 0; i < 300000; ++i) update();
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+    int own_calls = 0, met = 0;
+    while (!enough && (own_calls % 256 != 0 || std::chrono::steady_clock::now() < give_up)) {
+      met += update() ? 1 : 0;
+      if (met == 2000) enough = true;
+      ++own_calls;
+    }
+    calls += own_calls;
   };
   const LaunchOptions options = {Order::kForward, 0, 2};
   launch(kernel, dim3(2), dim3(1), 0, &options);
+  return calls;
 }
 
 TEST(Atomics, UpdatesOfOneCellFromTwoOsThreadsAddUp) {
   int cell = 0;
-  run_side_by_side([&] { atomicAdd(&cell, 1); });
-  EXPECT_EQ(cell, 600000);
+  const int calls = calls_side_by_side([&] {
+    const int first = atomicAdd(&cell, 1);
+    return atomicAdd(&cell, 1) != first + 1;
+  });
+  EXPECT_EQ(cell, 2 * calls);
 }
 
 TEST(Atomics, CompareAndSwapTakesALockForOneBlockAtATime) {
   unsigned lock = 0;
-  long sum = 0;
-  run_side_by_side([&] {
-    while (atomicCAS(&lock, 0u, 1u) != 0u) std::this_thread::yield();
+  int sum = 0;
+  const int calls = calls_side_by_side([&] {
+    bool met = false;
+    while (atomicCAS(&lock, 0u, 1u) != 0u) met = true;
     std::atomic_thread_fence(std::memory_order_acquire);
     ++sum;
     std::atomic_thread_fence(std::memory_order_release);
     atomicExch(&lock, 0u);
+    return met;
   });
-  EXPECT_EQ(sum, 600000);
+  EXPECT_EQ(sum, calls);
 }
 
 TEST(Atomics, EveryOneReturnsWhatWasThereBefore) {
