@@ -385,6 +385,7 @@ class TestHelp(unittest.TestCase):
     def test_lists(self) -> None:
         lists = {
             "candidates": "ring:double",
+            "kernels": "runs on    host runtime; attention_fp64:cuda not run here: no CUDA device",
             "recipes": "walsh_probe",
             "masks": "window",
             "memory": "+page_end",

@@ -4,6 +4,8 @@
 
 #include "ci/candidates.h"
 #include "ci/cases.h"
+#include "gpu/candidates.h"
+#include "gpu/device.h"
 #include "reference/judge/verify.h"
 #include "reference/spec/error.h"
 
@@ -21,6 +23,12 @@ std::string names_in(std::uint32_t set, int count) {
   return names;
 }
 
+std::string head_dims_of(const Description& all) {
+  std::string dims = all.head_dim_max > 0 ? "up to " + std::to_string(all.head_dim_max) : "any";
+  if (all.head_dim_multiple > 1) dims += ", multiples of " + std::to_string(all.head_dim_multiple);
+  return dims;
+}
+
 void list_candidates() {
   for (const Candidate& candidate : all_candidates()) {
     const Description all = candidate.describe(Dtype::kDefault, Direction::kForward);
@@ -28,11 +36,25 @@ void list_candidates() {
     if (!candidate.not_run_reason.empty()) fmt::print("  not run here: {}\n", candidate.not_run_reason);
     fmt::print("  masks      {}\n  schedules  {}\n", names_in<MaskKind>(all.masks, 6),
                names_in<Schedule>(all.schedules, 6));
-    if (all.head_dim_max > 0) fmt::print("  head dims  up to {}\n", all.head_dim_max);
+    if (all.head_dim_max > 0) fmt::print("  head dims  {}\n", head_dims_of(all));
     for (const Dtype dtype : kStorage) {
       if ((all.dtypes & bit_of(dtype)) == 0) continue;
       fmt::print("  {:<10} {}\n", to_string(dtype), contract_of(candidate.describe(dtype, Direction::kForward), dtype));
     }
+  }
+}
+
+/// A kernel runs on the host runtime everywhere; on a CUDA device where its candidate says nothing against it.
+void list_kernels() {
+  const std::string device = cuda_device_name();
+  for (const FlashKernel& kernel : flash_kernels()) {
+    const Description all = kernel.describe();
+    const Candidate on_cuda = candidate_on_cuda(kernel);
+    fmt::print("{}\n  dtype      {}\n  masks      {}\n  head dims  {}\n", kernel.name, to_string(kernel.dtype),
+               names_in<MaskKind>(all.masks, 6), head_dims_of(all));
+    fmt::print("  runs on    host runtime; {}\n", on_cuda.not_run_reason.empty()
+                                                      ? device + ", as " + on_cuda.name
+                                                      : on_cuda.name + " not run here: " + on_cuda.not_run_reason);
   }
 }
 
@@ -81,6 +103,8 @@ void list_memory() {
 ExitCode run_list(const std::string& what, const std::string& tier) {
   if (what == "candidates") {
     list_candidates();
+  } else if (what == "kernels") {
+    list_kernels();
   } else if (what == "recipes") {
     list_recipes();
   } else if (what == "masks") {
@@ -96,7 +120,7 @@ ExitCode run_list(const std::string& what, const std::string& tier) {
     choice.memory_bytes_max = UINT64_MAX;
     for (const Case& c : choose_cases(choice)) fmt::print("{}\n", to_string(c));
   } else {
-    throw InputError("there is no list of '" + what + "'; give candidates, recipes, masks, memory or cases");
+    throw InputError("there is no list of '" + what + "'; give candidates, kernels, recipes, masks, memory or cases");
   }
   return ExitCode::kAccepted;
 }

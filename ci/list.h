@@ -6,8 +6,8 @@
 
 namespace ringproof {
 
-/// Prints what there is of `what`: candidates, recipes, masks, cases (of `tier`). Throws InputError for
-/// anything else.
+/// Prints what there is of `what`: candidates, kernels (with where they run), recipes, masks, memory, cases (of
+/// `tier`). Throws InputError for anything else.
 ExitCode run_list(const std::string& what, const std::string& tier);
 
 }  // namespace ringproof

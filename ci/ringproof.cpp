@@ -31,7 +31,7 @@ Examples
   ringproof gate --cases mine.txt --in-order             replay a file of Case lines, call by call
   ringproof power                                        what the judge rejects: faults, check by check
   ringproof racecheck flash_forward_fp32                 races in a kernel, and whether it waits more than it must
-  ringproof list candidates | recipes | masks | memory | cases
+  ringproof list candidates | kernels | recipes | masks | memory | cases
 
 Exit codes
   0 accepted   1 rejected   2 bad usage or input   3 inconclusive   4 more declared Cases refused than allowed
@@ -153,8 +153,8 @@ int run_command(int argc, char** argv) {
   BenchOracleOptions bench;
   add_bench(app, bench);
   app.add_subcommand("racecheck", "Look for races in the kernels, and drop every synchronisation in turn");
-  CLI::App* list = app.add_subcommand("list", "Show candidates, recipes, masks, memory words or cases");
-  list->add_option("what", listed, "candidates, recipes, masks, memory or cases")->required();
+  CLI::App* list = app.add_subcommand("list", "Show candidates, kernels, recipes, masks, memory words or cases");
+  list->add_option("what", listed, "candidates, kernels, recipes, masks, memory or cases")->required();
   list->add_option("--tier", tier, "Which tier's cases")->capture_default_str();
   try {
     app.parse(argc, argv);
