@@ -12,6 +12,7 @@ import subprocess
 import unittest
 
 RINGPROOF = pathlib.Path(os.environ.get("RINGPROOF_BIN", "build/bin")) / "ringproof"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 SMALL = "fwd/fp32/b1.hq1.hkv1.sq70.skv99.dqk8.dv8/full/scale1/gauss:7/bhsd/single"
 
 
@@ -21,10 +22,23 @@ def racecheck(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def synchronisations_in_the_sources() -> set[str]:
+    """file:line of every synchronisation that stands in a kernel's source."""
+    words = r"\b(__syncthreads|__syncwarp|barrier_(sync|arrive)|cp_async_(commit|wait<[^>]*>))\s*\("
+    return {
+        f"{path.name}:{number}"
+        for path in (ROOT / "gpu").glob("*.cuh")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(words, line.split("//")[0])
+    }
+
+
 class TestRacecheck(unittest.TestCase):
     def test_no_kernel_races_and_every_synchronisation_is_needed_or_explained(self) -> None:
         done = racecheck("all")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        dropped = re.findall(r"^  (\S+:\d+) [^:]+: (?:needed|redundant: .+)$", done.stdout, re.M)
+        self.assertEqual(set(dropped), synchronisations_in_the_sources())
         self.assertRegex(
             done.stdout,
             r"flash_forward_fp32: no race in \d+ cases, [1-9]\d* synchronisations needed, "

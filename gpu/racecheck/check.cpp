@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "gpu/racecheck/instrumentation.h"
 #include "reference/spec/error.h"
@@ -44,40 +45,70 @@ bool Check::is_clean() const {
   return faults.empty();
 }
 
-std::vector<std::string> find_races(const Workload& workload, const Site& ignored, std::vector<SyncLine>* seen) {
-  Places places;
-  Watcher watcher(places);
+namespace {
+
+void run(const Workload& workload, Watcher& watcher, const Site& ignored, std::vector<std::string>& texts) {
   if (ignored.file != nullptr) watcher.ignore(ignored);
   simt::host::LaunchOptions options;
   options.thread_count = 1;
   options.observer = &watcher;
-  std::vector<std::string> texts;
   try {
     const Told told(watcher);
     workload.run(watcher, options);
   } catch (const Error& error) {
     texts.push_back(error.what());
   }
-  for (const Finding& finding : watcher.findings()) texts.push_back(to_string(finding, places));
+}
+
+/// Whether there is a race; nothing more is looked at then.
+bool has_race(const Workload& workload, const Site& ignored) {
+  Places places;
+  Watcher watcher(places);
+  watcher.stop_at_first();
+  std::vector<std::string> texts;
+  run(workload, watcher, ignored, texts);
+  return !texts.empty() || !watcher.findings().empty();
+}
+
+}  // namespace
+
+std::vector<std::string> find_races(const Workload& workload, const Site& ignored, std::vector<SyncLine>* seen) {
+  Places places;
+  Watcher watcher(places);
+  std::vector<std::string> texts;
+  run(workload, watcher, ignored, texts);
+  std::set<std::string> told;  // an unrolled loop has many places on one line
+  for (const Finding& finding : watcher.findings()) {
+    const Race& race = finding.race;
+    const std::string lines =
+        to_string(places.where(race.later.place)) + " " + to_string(places.where(race.earlier.place));
+    if (told.insert(lines + " " + std::to_string(static_cast<int>(race.fault))).second) {
+      texts.push_back(to_string(finding, places));
+    }
+  }
   for (const SyncLine& line : watcher.sync_lines()) {
     if (seen != nullptr && !contains(*seen, line.site)) seen->push_back(line);
   }
   return texts;
 }
 
-Check check(std::span<const Workload> workloads) {
+Check check_races(std::span<const Workload> workloads) {
   Check result;
-  std::vector<SyncLine> lines;
   for (const Workload& workload : workloads) {
-    for (const std::string& text : find_races(workload, {}, &lines)) {
+    for (const std::string& text : find_races(workload, {}, &result.seen)) {
       result.faults.push_back(text + "; seen in " + workload.name);
     }
   }
+  return result;
+}
+
+Check check(std::span<const Workload> workloads) {
+  Check result = check_races(workloads);
   if (!result.faults.empty()) return result;
-  for (const SyncLine& line : lines) {
+  for (const SyncLine& line : result.seen) {
     SyncCheck sync{line, false, {}};
     for (const Workload& workload : workloads) {
-      sync.is_needed = !find_races(workload, line.site, nullptr).empty();
+      sync.is_needed = has_race(workload, line.site);
       if (sync.is_needed) break;
     }
     if (!sync.is_needed) sync.reason = redundancy_reason(line.site);

@@ -26,7 +26,8 @@ struct SyncCheck {
 
 struct Check {
   std::vector<std::string> faults;  ///< races, and what the runtime reports: one sentence each
-  std::vector<SyncCheck> syncs;     ///< empty when there are faults
+  std::vector<SyncLine> seen;       ///< the synchronisations that were executed
+  std::vector<SyncCheck> syncs;     ///< what became of each when dropped; empty when there are faults
   bool is_clean() const;            ///< no fault, and every line is needed or says why not
 };
 
@@ -35,8 +36,11 @@ struct Check {
 std::vector<std::string> find_races(const Workload& workload, const simt::host::Site& ignored,
                                     std::vector<SyncLine>* seen);
 
-/// Looks for races in every workload; if there is none, drops every synchronisation in turn, over the workloads in the
-/// order given until one shows a race.
+/// Looks for races in every workload.
+Check check_races(std::span<const Workload> workloads);
+
+/// The same; if there is none, drops every synchronisation in turn, over the workloads in the order given until one
+/// shows a race.
 Check check(std::span<const Workload> workloads);
 
 /// What the comment at that line of the sources says after "redundant:"; "" if nothing, or if they are not here.

@@ -26,10 +26,10 @@ constexpr const char* kCases[] = {
     "b1.hq1.hkv1.sq130.skv200.dqk64.dv64/block_sparse(64x64,keep0.5:9)/scale0.125/gauss:7/bhsd/single",
     "b1.hq2.hkv1.sq70.skv100.dqk64.dv64/causal_top_left/scale0.125,softcap20,sink/gauss:8/bhsd/single",
     "b1.hq1.hkv1.sq64.skv130.dqk128.dv128/full/scale0.09/gauss:9/bhsd/single",
-    "b1.hq1.hkv1.sq65.skv70.dqk192.dv128/full/scale0.07/gauss:10/bhsd/single",
-    "b1.hq1.hkv1.sq65.skv70.dqk256.dv256/full/scale0.06/gauss:11/bhsd/single",
-    "b1.hq1.hkv1.sq65.skv70.dqk96.dv40/full/scale0.1/gauss:12/bhsd/single",
-    "b1.hq2.hkv2.sq256.skv256.dqk64.dv64/full/scale0.125/gauss:13/bhsd/single",
+    "b1.hq1.hkv1.sq33.skv70.dqk192.dv128/full/scale0.07/gauss:10/bhsd/single",
+    "b1.hq1.hkv1.sq33.skv70.dqk256.dv256/full/scale0.06/gauss:11/bhsd/single",
+    "b1.hq1.hkv1.sq33.skv70.dqk96.dv40/full/scale0.1/gauss:12/bhsd/single",
+    "b1.hq1.hkv1.sq256.skv256.dqk32.dv32/full/scale0.18/gauss:13/bhsd/single",
     "b1.hq2.hkv2.sq256.skv256.dqk64.dv64/causal_bottom_right/scale0.125/gauss:14/bhsd/single",
 };
 

@@ -27,8 +27,8 @@ void Ordering::learn(int thread, const std::vector<std::uint32_t>& told) {
   std::uint32_t* const warps = &known_warps_[static_cast<std::size_t>(thread) * times_.size()];
   for (std::size_t i = 0; i < told.size(); ++i) own[i] = std::max(own[i], told[i]);
   for (std::size_t warp = 0; warp < times_.size(); ++warp) {
-    const std::size_t begin = warp * kLanesPerWarp;
-    warps[warp] = *std::min_element(own + begin, own + std::min(begin + kLanesPerWarp, told.size()));
+    const std::size_t begin = warp * kLanesPerWarp, end = begin + kLanesPerWarp;
+    warps[warp] = *std::min_element(own + begin, own + std::min(end, static_cast<std::size_t>(thread_count_)));
   }
 }
 

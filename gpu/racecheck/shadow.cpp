@@ -21,12 +21,12 @@ void Shadow::start_block(const unsigned char* shared, std::size_t shared_bytes) 
   ++block_;
   shared_ = shared;
   shared_bytes_ = shared_bytes;
-  const std::size_t words = (shared_bytes + kWord - 1) / kWord;
+  const std::size_t words = (shared_bytes + kSharedWord - 1) / kSharedWord;
   if (shared_words_.size() < words) shared_words_.resize(words);
 }
 
 Shadow::Page& Shadow::page_at(std::uintptr_t address) {
-  const std::uintptr_t key = address / (kWord * kPageWords) + 1;
+  const std::uintptr_t key = address / (kGlobalWord * kPageWords) + 1;
   if (key != page_key_) {
     std::unique_ptr<Page>& page = pages_[key];
     if (page == nullptr) page = std::make_unique<Page>();
@@ -38,35 +38,36 @@ Shadow::Page& Shadow::page_at(std::uintptr_t address) {
 
 void Shadow::touch(const unsigned char* address, std::size_t bytes, const Access& access, std::vector<Race>& races) {
   in_shared_ = address >= shared_ && address < shared_ + shared_bytes_;
+  const std::size_t word_bytes = in_shared_ ? kSharedWord : kGlobalWord;
   const unsigned char* const end = address + bytes;
   while (address != end) {
-    const std::size_t first = reinterpret_cast<std::uintptr_t>(address) % kWord;
-    const std::size_t count = std::min(kWord - first, static_cast<std::size_t>(end - address));
-    judge_word(address, first, count, access, races);
+    const std::size_t first = reinterpret_cast<std::uintptr_t>(address) % word_bytes;
+    const std::size_t count = std::min(word_bytes - first, static_cast<std::size_t>(end - address));
+    Cell* cell = nullptr;
+    Access* elsewhere = &none_;
+    if (in_shared_) {
+      cell = &shared_words_[static_cast<std::size_t>(address - shared_) / kSharedWord];
+    } else {
+      const auto place = reinterpret_cast<std::uintptr_t>(address);
+      Page& page = page_at(place);
+      cell = &page.cells[place / kGlobalWord % kPageWords];
+      elsewhere = &page.elsewhere[place / kGlobalWord % kPageWords];
+    }
+    const bool is_split = cell->rare != 0 && rares_[cell->rare].is_split;
+    if (count == word_bytes && !is_split) {
+      judge(*cell, *elsewhere, address, access, races);
+    } else {
+      if (!is_split) split(*cell, *elsewhere);
+      judge_part(*cell, address, first, count, access, races);
+    }
     address += count;
   }
 }
 
-/// Bytes first .. first + count - 1 of a word; shared memory begins with a whole one.
-void Shadow::judge_word(const unsigned char* address, std::size_t first, std::size_t count, const Access& now,
-                        std::vector<Race>& races) {
-  Cell* cell = nullptr;
-  Access* elsewhere = &none_;
-  if (in_shared_) {
-    cell = &shared_words_[static_cast<std::size_t>(address - shared_) / kWord];
-  } else {
-    const auto place = reinterpret_cast<std::uintptr_t>(address);
-    Page& page = page_at(place);
-    cell = &page.cells[place / kWord % kPageWords];
-    elsewhere = &page.elsewhere[place / kWord % kPageWords];
-  }
-  const bool is_split = cell->rare != 0 && rares_[cell->rare].is_split;
-  if (!is_split && count == kWord) {
-    judge(*cell, *elsewhere, address, now, races);
-    return;
-  }
-  if (!is_split) split(*cell, *elsewhere);
-  const std::array<std::uint32_t, kWord> bytes = rares_[cell->rare].bytes;
+/// Bytes first .. first + count - 1 of a split word, the first of them at `address`.
+void Shadow::judge_part(const Cell& cell, const unsigned char* address, std::size_t first, std::size_t count,
+                        const Access& now, std::vector<Race>& races) {
+  const std::array<std::uint32_t, kSharedWord> bytes = rares_[cell.rare].bytes;
   const std::size_t races_before = races.size();
   for (std::size_t i = 0; i < count; ++i) {
     const std::uint32_t byte = bytes[first + i];

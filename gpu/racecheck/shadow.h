@@ -41,8 +41,8 @@ struct Race {
   const unsigned char* address = nullptr;
 };
 
-/// The shadow of all memory that the threads of a launch touch. Words of four bytes are remembered as one until
-/// somebody touches a part of one.
+/// The shadow of all memory that the threads of a launch touch. A word of a few bytes is remembered as one until
+/// somebody touches a part of it.
 class Shadow {
  public:
   Shadow(const Ordering& ordering, const Copies& copies) : ordering_(ordering), copies_(copies) {}
@@ -60,7 +60,8 @@ class Shadow {
   void touch(const unsigned char* address, std::size_t bytes, const Access& access, std::vector<Race>& races);
 
  private:
-  static constexpr std::size_t kWord = 4, kPageWords = 1024, kWarpsWithin = 4;
+  // Of shared memory a word is four bytes: kernels load and store it in no smaller pieces. Tensors may be of 16 bits.
+  static constexpr std::size_t kSharedWord = 4, kGlobalWord = 2, kPageWords = 1024, kWarpsWithin = 4;
   static constexpr int kLanesPerWarp = 32;
 
   /// Lanes of one warp whose accesses carry the same time.
@@ -77,7 +78,7 @@ class Shadow {
   /// What few words need.
   struct Rare {
     Aside readers, atomics;
-    std::array<std::uint32_t, kWord> bytes{};  // cells of its bytes, by number
+    std::array<std::uint32_t, kSharedWord> bytes{};  // cells of its bytes, by number
     bool is_split = false;
   };
   enum class Written : std::uint8_t { kNever, kByThread, kByCopy };
@@ -97,8 +98,8 @@ class Shadow {
     std::array<Access, kPageWords> elsewhere;  // the strongest access of the block before the latest
   };
 
-  void judge_word(const unsigned char* address, std::size_t first, std::size_t count, const Access& now,
-                  std::vector<Race>& races);
+  void judge_part(const Cell& cell, const unsigned char* address, std::size_t first, std::size_t count,
+                  const Access& now, std::vector<Race>& races);
   bool judge(Cell& cell, Access& elsewhere, const unsigned char* address, const Access& now, std::vector<Race>& races);
   bool judge_one(const Access& earlier, const unsigned char* address, const Access& now, std::vector<Race>& races);
   bool judge_lanes(const Lanes& lanes, int warp, Access earlier, const unsigned char* address, const Access& now,
