@@ -15,14 +15,14 @@
 // wants its left operand: P never leaves them.
 //
 // What a row does not see does not touch it. Hidden scores are replaced by -inf. In the second product, however, P = 0
-// meets V of hidden keys, and 0 NaN = NaN: in tiles where some row lacks some key, values that are not finite are
-// taken as 0 and then added, one by one, to the rows that see them. Tiles seen whole pay nothing for that.
+// meets V of hidden keys, and 0 NaN = NaN: tiles where some row lacks some key are searched for values that are not
+// finite, and multiplied key by key where there are any. Tiles seen whole pay nothing for that.
 
 #include <cstdint>
-#include <type_traits>
 
 #include "gpu/flash_forward_mma.h"
 #include "gpu/kernel_mask.cuh"
+#include "gpu/kernel_numbers.cuh"
 #include "gpu/simt/simt.h"
 #include "reference/spec/error.h"
 
@@ -44,7 +44,7 @@ struct MmaShape {
   static constexpr int kRowBlocks = DV <= 128 ? 2 : 1;
   static constexpr int kRowsPerWarp = 16 * kRowBlocks;
   static constexpr int kTileQ = kRowsPerWarp * kMmaWarps;
-  static constexpr int kTileKv = DQk <= 128 ? 64 : 32;
+  static constexpr int kTileKv = DQk <= 64 ? 64 : 32;
   static constexpr bool kQueriesInRegisters = DQk <= 64;
 
   struct Tiles {
@@ -80,39 +80,50 @@ struct HeadRows {
   const T* data;
   std::int64_t row_stride, dim_stride;
   int rows, dims;
-  bool by_segments;  ///< rows of whole 16-byte segments, a tile of them within 2^31 elements
+  bool by_segments;  ///< aligned rows of whole 16-byte segments
 };
 
-/// Where segment `segment` of row `row` begins in a tile with rows of D elements: its number XOR a hash of the
-/// row, within groups of as many segments as have banks of their own. Rows of 64 bytes, mod 128, repeat their banks
-/// every second row, others in every row. Rows that differ by a multiple of 8 hash alike.
+/// Segments of a row that have banks of their own; neighbouring threads copy as many.
+template <int D>
+inline constexpr int kSegmentsOfGroup = D % 64 == 0 ? 8 : 4;
+
+/// Where segment `segment` of row `row` begins in a tile with rows of D elements: its number XOR a hash of the row,
+/// within its group. Rows of 64 bytes, mod 128, repeat their banks every second row, others in every row. Rows that
+/// differ by a multiple of 8 hash alike.
 template <int D>
 __device__ constexpr int place_of(int row, int segment) {
-  constexpr int kGroup = D % 64 == 0 ? 8 : 4;
+  constexpr int kGroup = kSegmentsOfGroup<D>;
   const int hash = D % 64 == 0 ? row % 8 : row / 2 % 4, within = segment % kGroup;
   return ((row * D + kSegmentElements * hash) ^ (kSegmentElements * within)) + kSegmentElements * (segment - within);
 }
 
-/// Starts the copy of rows row0 .. row0 + kRows - 1 of a head into a tile; what lies outside the tensor becomes 0. With
-/// segments the copy is complete when the thread has waited for it, else at once. Requires row0 < from.rows.
+/// Starts the copy of rows row0 .. row0 + kRows - 1 of a head into a tile; what lies outside the tensor becomes 0. A
+/// thread copies its segment of every group of its rows, and waits for them; where there are no segments the copy is
+/// complete at once. Requires row0 < from.rows.
 template <int kRows, int D, class T>
 __device__ void load_tile(T* tile, const HeadRows<T>& from, int row0) {
   const T* const first = from.data + row0 * from.row_stride;
-  const int rows = min(kRows, from.rows - row0);
+  const int rows = from.rows - row0, thread = anew(static_cast<int>(threadIdx.x));
   if (from.by_segments) {
-    constexpr int kSegments = D / kSegmentElements;
-    const int row_stride = static_cast<int>(from.row_stride);
-#pragma unroll 1
-    for (int i = static_cast<int>(threadIdx.x); i < kRows * kSegments; i += kMmaThreads) {
-      const int r = i / kSegments, segment = i % kSegments;
-      const bool exists = r < rows && segment * kSegmentElements < from.dims;
-      cp_async_16(tile + place_of<D>(r, segment), first + (exists ? r * row_stride + segment * kSegmentElements : 0),
-                  exists);
+    constexpr int kGroup = kSegmentsOfGroup<D>, kRowsAtOnce = kMmaThreads / kGroup;
+    static_assert(kRows % kRowsAtOnce == 0 && kRowsAtOnce % 8 == 0);
+    const int r = thread / kGroup, segment = thread % kGroup;
+    T* const to = tile + place_of<D>(r, segment);
+    const T* source = first + r * from.row_stride + segment * kSegmentElements;
+#pragma unroll
+    for (int pass = 0; pass < kRows / kRowsAtOnce; ++pass) {
+#pragma unroll
+      for (int group = 0; group < D / kSegmentElements; group += kGroup) {
+        const bool exists = r + pass * kRowsAtOnce < rows && (segment + group) * kSegmentElements < from.dims;
+        cp_async_16(to + pass * kRowsAtOnce * D + group * kSegmentElements,
+                    exists ? source + group * kSegmentElements : first, exists);
+      }
+      source += kRowsAtOnce * from.row_stride;
     }
     return;
   }
 #pragma unroll 1
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * D; i += kMmaThreads) {
+  for (int i = thread; i < kRows * D; i += kMmaThreads) {
     const int r = i / D, d = i % D;
     const bool exists = r < rows && d < from.dims;
     tile[place_of<D>(r, d / kSegmentElements) + d % kSegmentElements] =
@@ -238,25 +249,11 @@ __device__ void soften(float (&s)[kColumns][4], float (&o)[kOutputs][4], float (
   }
 }
 
-/// Sets the halves of a pair of elements that are infinite or NaN to 0; returns whether there were any.
-template <class T>
-__device__ bool remove_nonfinite(std::uint32_t& pair) {
-  constexpr std::uint32_t low = std::is_same_v<T, bf16> ? 0x7f80u : 0x7c00u, high = low << 16;  // exponents of ones
-  std::uint32_t kept = pair;
-  if ((pair & low) == low) kept &= 0xffff0000u;
-  if ((pair & high) == high) kept &= 0x0000ffffu;
-  const bool found = kept != pair;
-  pair = kept;
-  return found;
-}
-
-/// o += P V for a warp's rows and a tile of keys. With kMasked values that are not finite count as 0, and the result
-/// says whether this thread met any.
-template <class S, bool kMasked>
-__device__ bool multiply_values(float (&o)[S::kRowBlocks][S::kDV / 8][4], const typename S::Scores& p,
+/// o += P V for a warp's rows and a tile of keys, P rounded to the storage dtype.
+template <class S>
+__device__ void multiply_values(float (&o)[S::kRowBlocks][S::kDV / 8][4], const typename S::Scores& p,
                                 const typename S::Tiles& tiles, int stage, int lane) {
   using T = typename S::T;
-  bool found = false;
 #pragma unroll
   for (int k = 0; k < S::kTileKv / 16; ++k) {
     std::uint32_t a[S::kRowBlocks][4];
@@ -271,10 +268,6 @@ __device__ bool multiply_values(float (&o)[S::kRowBlocks][S::kDV / 8][4], const 
       std::uint32_t r[4];
       const int key = stage * S::kTileKv + lane % 16;
       ldmatrix_x4_trans(r, tiles.v + place_of<S::kDV>(key, n + lane / 16) + 16 * k * S::kDV);
-      if (kMasked) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) found |= remove_nonfinite<T>(r[i]);
-      }
       const std::uint32_t values[2][2] = {{r[0], r[1]}, {r[2], r[3]}};
 #pragma unroll
       for (int b = 0; b < S::kRowBlocks; ++b) {
@@ -283,28 +276,40 @@ __device__ bool multiply_values(float (&o)[S::kRowBlocks][S::kDV / 8][4], const 
       }
     }
   }
-  return found;
 }
 
-/// Adds the values that multiply_values left out to the rows that see them, which they make NaN or infinite whatever
-/// their weight.
+/// Whether a tile holds a value that is infinite or NaN; the lanes of a warp look together.
 template <class S>
-__device__ void add_nonfinite(float (&o)[S::kRowBlocks][S::kDV / 8][4], std::uint64_t own_bits,
-                              const typename S::Tiles& tiles, int stage, int lane) {
+__device__ bool has_nonfinite(const typename S::Tiles& tiles, int stage, int lane) {
+  const typename S::T* const v = tiles.v + stage * S::kTileKv * S::kDV;
+  bool found = false;
+  for (int i = lane; i < S::kTileKv * S::kDV; i += 32) found |= !(fabsf(to_float(v[i])) < INFINITY);
+  return __any_sync(~0u, found) != 0;
+}
+
+/// As multiply_values, key by key, so that a row meets only the values of keys that it sees: 0 times NaN is NaN.
+template <class S>
+__device__ void multiply_seen_values(float (&o)[S::kRowBlocks][S::kDV / 8][4], const typename S::Scores& p,
+                                     std::uint64_t own_bits, const typename S::Tiles& tiles, int stage, int lane) {
+  using T = typename S::T;
 #pragma unroll
-  for (int b = 0; b < S::kRowBlocks; ++b) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const std::uint64_t bits = bits_of_row(own_bits, b, half, lane);
+  for (int n = 0; n < S::kTileKv / 8; ++n) {
 #pragma unroll 1
-      for (int key = 0; key < S::kTileKv; ++key) {
-        if ((bits >> key & 1) == 0) continue;
+    for (int key = 8 * n; key < 8 * n + 8; ++key) {
+      const T* const v = tiles.v + stage * S::kTileKv * S::kDV;
 #pragma unroll
-        for (int n = 0; n < S::kDV / 8; ++n) {
+      for (int b = 0; b < S::kRowBlocks; ++b) {
 #pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            const float value = to_float(tiles.v[place_of<S::kDV>(stage * S::kTileKv + key, n) + lane % 4 * 2 + i]);
-            o[b][n][2 * half + i] += value - value == 0.0f ? 0.0f : value;
+        for (int half = 0; half < 2; ++half) {
+          const float own = key % 2 == 0 ? p[b][n][2 * half] : p[b][n][2 * half + 1];
+          const float weight = to_float(from_float<T>(__shfl_sync(~0u, own, lane / 4 * 4 + key % 8 / 2)));
+          if ((bits_of_row(own_bits, b, half, lane) >> key & 1) == 0) continue;
+#pragma unroll
+          for (int d = 0; d < S::kDV / 8; ++d) {
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+              o[b][d][2 * half + i] += weight * to_float(v[place_of<S::kDV>(key, d) + lane % 4 * 2 + i]);
+            }
           }
         }
       }
@@ -325,12 +330,12 @@ __device__ void cap_scores(typename S::Scores& s, const MmaPlan& plan) {
   }
 }
 
-/// One tile of keys for the rows of a warp, which see some of it; `row` is the first of them and stands at tile_row of
-/// the tile of queries.
+/// One tile of keys for the rows of a warp, which see some of it; `row` is the first of them.
 template <class S>
 __device__ void attend(RowState<S>& state, const typename S::Queries& queries, const typename S::Tiles& tiles,
-                       const FlashParams& prm, const MmaPlan& plan, Sight sight, int tile, int stage, int row,
-                       int tile_row, int lane) {
+                       const FlashParams& prm, const MmaPlan& plan, Sight sight, int tile, int stage, int row) {
+  const int thread = anew(static_cast<int>(threadIdx.x));  // or addresses made of it fill the registers
+  const int lane = thread % 32, tile_row = thread / 32 * S::kRowsPerWarp;
   std::uint64_t own_bits = 0;
   if (sight == Sight::kSome) {
     const std::int64_t own_row = row + lane % S::kRowsPerWarp;
@@ -344,10 +349,10 @@ __device__ void attend(RowState<S>& state, const typename S::Queries& queries, c
   for (int b = 0; b < S::kRowBlocks; ++b) {
     soften(s[b], state.o[b], state.m[b], state.l[b], plan.scale_log2);
   }
-  if (sight == Sight::kAll) {
-    multiply_values<S, false>(state.o, s, tiles, stage, lane);
-  } else if (__any_sync(~0u, multiply_values<S, true>(state.o, s, tiles, stage, lane))) {
-    add_nonfinite<S>(state.o, own_bits, tiles, stage, lane);
+  if (sight == Sight::kSome && has_nonfinite<S>(tiles, stage, lane)) {
+    multiply_seen_values<S>(state.o, s, own_bits, tiles, stage, lane);
+  } else {
+    multiply_values<S>(state.o, s, tiles, stage, lane);
   }
 }
 
@@ -379,15 +384,6 @@ __device__ Sight sight_of_tile(const FlashParams& prm, const TileRange& range, i
   return blocks == Sight::kAll && !whole ? Sight::kSome : blocks;
 }
 
-template <class Out>
-__device__ Out rounded(float value) {
-  if constexpr (std::is_same_v<Out, float>) {
-    return value;
-  } else {
-    return from_float<Out>(value);
-  }
-}
-
 /// o factor into a row of out, and its right neighbour in one store where the plan says so.
 template <class Out, int kOutputs>
 __device__ void store_row(Out* out, const float (&o)[kOutputs][4], int half, float factor, int lane,
@@ -400,7 +396,7 @@ __device__ void store_row(Out* out, const float (&o)[kOutputs][4], int half, flo
   for (int n = 0; n < kOutputs; ++n) {
     const int d = 8 * n + lane % 4 * 2;
     if (d >= dims) continue;
-    const Out left = rounded<Out>(o[n][2 * half] * factor), right = rounded<Out>(o[n][2 * half + 1] * factor);
+    const Out left = narrowed<Out>(o[n][2 * half] * factor), right = narrowed<Out>(o[n][2 * half + 1] * factor);
     if (by_pairs) {
       *reinterpret_cast<Pair*>(out + d) = {left, right};
     } else {
@@ -461,7 +457,7 @@ __device__ HeadRows<T> head_rows(const void* data, const std::int64_t (&stride)[
 /// One block per tile of query rows, heads and batches behind one another along x (y ends at 65,535). Under a causal
 /// mask the last rows have the most keys, so they start first.
 template <class S>
-__global__ void __launch_bounds__(kMmaThreads) flash_forward_mma_kernel(const FlashParams prm, const MmaPlan plan) {
+__global__ void __launch_bounds__(kMmaThreads, 2) flash_forward_mma_kernel(const FlashParams prm, const MmaPlan plan) {
   using T = typename S::T;
   typename S::Tiles& tiles = *reinterpret_cast<typename S::Tiles*>(dynamic_smem());
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
@@ -518,23 +514,21 @@ __global__ void __launch_bounds__(kMmaThreads) flash_forward_mma_kernel(const Fl
     const Sight sight = sight_of_tile<S::kTileKv>(prm, warp_range, row, row + S::kRowsPerWarp, tile);
     if (sight != Sight::kNone) {
       if constexpr (S::kQueriesInRegisters) {
-        if (!queries_loaded) load_all_queries<S>(queries, tiles, tile_row, lane, plan.signs);
+        if (!queries_loaded) load_all_queries<S>(queries, tiles, tile_row, anew(lane), plan.signs);
         queries_loaded = true;
       }
-      attend<S>(state, queries, tiles, prm, plan, sight, tile, stage, row, tile_row, lane);
+      attend<S>(state, queries, tiles, prm, plan, sight, tile, stage, row);
     }
     tile = next;
   }
   if (row < prm.seqlen_q) finish_rows<S>(state, prm, plan, batch, head, row, lane);
 }
 
-/// Whether rows of 16-bit elements can be copied by 16-byte segments: neighbours adjacent, every row aligned, and the
-/// offsets within a tile small enough for 32 bits.
+/// Whether rows of 16-bit elements can be copied by 16-byte segments.
 inline bool lies_by_segments(const void* data, const std::int64_t (&stride)[4], std::int64_t dims) {
-  constexpr std::int64_t kRowStrideMax = 1 << 23;
-  const bool aligned = reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && stride[0] % kSegmentElements == 0 &&
-                       stride[1] % kSegmentElements == 0 && stride[2] % kSegmentElements == 0;
-  return aligned && stride[3] == 1 && dims % kSegmentElements == 0 && stride[2] <= kRowStrideMax;
+  return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && stride[0] % kSegmentElements == 0 &&
+         stride[1] % kSegmentElements == 0 && stride[2] % kSegmentElements == 0 && stride[3] == 1 &&
+         dims % kSegmentElements == 0;
 }
 
 inline MmaPlan plan_of(const FlashParams& prm) {
@@ -558,6 +552,7 @@ inline MmaPlan plan_of(const FlashParams& prm) {
 
 template <class S>
 void launch_flash_forward_mma_as(const FlashParams& prm, void* stream) {
+  assert_that(prm.head_dim_qk <= S::kDQk && prm.head_dim_v <= S::kDV, "this kernel is cut for smaller head dims");
   const std::int64_t blocks = (prm.seqlen_q + S::kTileQ - 1) / S::kTileQ * prm.heads_q * prm.batch;
   if (blocks == 0) return;
   if (blocks > 2147483647) throw Error("flash_forward_mma: more than 2^31 - 1 tiles of query rows");

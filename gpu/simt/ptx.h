@@ -30,6 +30,9 @@
 ///   barrier_sync(int id, int thread_count)    named barrier 1..15: waits until thread_count threads (a multiple of
 ///   barrier_arrive(int id, int thread_count)  32) have come to it by either call; arrive does not wait itself
 ///
+///   int anew(int x)                           x, of which the compiler knows nothing: what is made of it in a loop
+///       is computed there each time, instead of being kept in registers over the whole loop. No instruction.
+///
 ///   exp2_approx(float)                        ex2.approx.ftz.f32. The host gives 2^x correctly rounded (but for double
 ///       rounding) with subnormal inputs and results flushed to 0; a device may differ by 2 units in the last place.
 

@@ -124,6 +124,11 @@ __device__ __forceinline__ void barrier_arrive(int id, int thread_count) {
   asm volatile("barrier.arrive %0, %1;" ::"r"(id), "r"(thread_count) : "memory");
 }
 
+__device__ __forceinline__ int anew(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 __device__ __forceinline__ float exp2_approx(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

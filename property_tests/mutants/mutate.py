@@ -32,7 +32,7 @@ class Kind(NamedTuple):
 # A copy of a kernel takes these along, each where it is included; a mutant may edit them too.
 HEADERS = ("gpu/kernel_mask.cuh", "gpu/kernel_numbers.cuh")
 KERNEL_ENTRY = """namespace ringproof::{space} {{
-void {function}(const FlashParams& params, void* stream) {{ launch_{function}(params, stream); }}
+void {function}(const FlashParams& params, void* stream) {{ {launch}(params, stream); }}
 }}  // namespace ringproof::{space}
 """
 # By specimen, its source and its function, which starts launch_<function> there.
@@ -43,6 +43,12 @@ KERNELS = {
     "flash_forward_mma_fp16": ("gpu/flash_forward_mma.cuh", "flash_forward_mma"),
     "flash_split_kv_bf16": ("gpu/flash_split_kv.cuh", "flash_split_kv_bf16"),
     "flash_split_kv_fp32": ("gpu/flash_split_kv.cuh", "flash_split_kv_fp32"),
+}
+# By specimen, what a copy starts instead: one cut of a kernel that has many, which would take long
+# to compile.
+LAUNCHES = {
+    "flash_forward_mma_bf16": "launch_flash_forward_mma_as<MmaShape<bf16, 96, 96>>",
+    "flash_forward_mma_fp16": "launch_flash_forward_mma_as<MmaShape<fp16, 96, 96>>",
 }
 KERNEL_SOURCES = sorted({source for source, _ in KERNELS.values()})
 # By source, what else is edited.
@@ -131,7 +137,9 @@ def moved(mutant, edited):
         if edited.count(NAMESPACE) != 1:
             raise ValueError(f"{mutant.source}: want '{NAMESPACE}' exactly once")
         return edited.replace(NAMESPACE, f"namespace ringproof::{mutant.space} {{")
-    entry = KERNEL_ENTRY.format(space=mutant.space, function=mutant.kind.function)
+    function = mutant.kind.function
+    launch = LAUNCHES.get(mutant.specimen, "launch_" + function)
+    entry = KERNEL_ENTRY.format(space=mutant.space, function=function, launch=launch)
     return f"#undef SIMT_BACKEND\n#define SIMT_BACKEND {mutant.space}\n{edited}{entry}"
 
 
