@@ -215,9 +215,10 @@ void Panel::take(std::int64_t block, const PackedBlock& packed) {
   const PanelKernels& kernels = context_->kernels;
   const bool with = context_->with_statistics;
   const PanelSums sums = this->sums();
+  const std::int64_t halves = rows_ <= kernels.half ? 1 : 2;  // lanes beyond the rows answer nothing
   kernels.scores(q_.get(), packed.k, packed.k_stride, context_->problem.head_dim_qk, context_->problem.softmax_scale,
-                 scratch_->score.get());
-  if (context_->problem.softcap != 0) kernels.cap(scratch_->score.get(), context_->problem.softcap);
+                 halves, scratch_->score.get());
+  if (context_->problem.softcap != 0) kernels.cap(scratch_->score.get(), halves, context_->problem.softcap);
   if (with) {
     kernels.magnitudes(q_abs_.get(), packed.k_abs, packed.k_abs_stride, kernels.words(context_->problem.head_dim_qk),
                        scratch_->d.get());
@@ -228,8 +229,8 @@ void Panel::take(std::int64_t block, const PackedBlock& packed) {
     take_magnitudes(block, packed, all_see_all);
   }
   kernels.weights(scratch_->score.get(), with ? scratch_->d.get() : nullptr, scratch_->weight.get(),
-                  scratch_->weight_squared.get(), sums);
-  kernels.values(scratch_->score.get(), packed.v, groups_, sums.rescale, out_.get());
+                  scratch_->weight_squared.get(), halves, sums);
+  kernels.values(scratch_->score.get(), packed.v, groups_, sums.rescale, halves, out_.get());
   if (!with) return;
   const Word *w = scratch_->weight.get(), *w2 = scratch_->weight_squared.get();
   kernels.values_single(w, packed.v_abs, groups_, sums.rescale_single, p_abs_v_.get());

@@ -107,9 +107,9 @@ struct Tile {
 };
 
 void scores(const double* q, const double* k, std::int64_t k_stride, std::int64_t head_dim, double scale,
-            double* score) {
+            std::int64_t halves, double* score) {
   const auto factor = hn::Set(Doubles(), scale);
-  for (std::int64_t half = 0; half < 2; ++half) {
+  for (std::int64_t half = 0; half < halves; ++half) {
     for (std::int64_t key = 0; key < kBlockKeys; key += kBroadcasts) {
       Tile<double> tile;
       tile.multiply(q + half * head_dim * kHalf, k + key * k_stride, 1, k_stride, head_dim);
@@ -118,8 +118,9 @@ void scores(const double* q, const double* k, std::int64_t k_stride, std::int64_
   }
 }
 
-void values(const double* weight, const double* v, std::int64_t groups, const double* rescale, double* out) {
-  for (std::int64_t half = 0; half < 2; ++half) {
+void values(const double* weight, const double* v, std::int64_t groups, const double* rescale, std::int64_t halves,
+            double* out) {
+  for (std::int64_t half = 0; half < halves; ++half) {
     for (std::int64_t column = 0; column < groups * kGroup; column += kBroadcasts) {
       Tile<double> tile;
       tile.multiply(weight + half * kBlockKeys * kHalf, v + column / kGroup * kBlockKeys * kGroup + column % kGroup,
@@ -235,11 +236,11 @@ HWY_INLINE Vector exp2_of(Vector x) {
 }
 
 // tanh x = (1 - t) / (1 + t), t = exp(-2 |x|): absolutely as good as t is.
-void cap(double* score, double softcap) {
+void cap(double* score, std::int64_t halves, double softcap) {
   const Doubles tag;
   const Vector one = hn::Set(tag, 1.0), by = hn::Set(tag, softcap),
                exponent = hn::Set(tag, -0x1.71547652b82fep+1 / softcap);
-  for (std::int64_t i = 0; i < kBlockKeys * kQueries; i += kLanes) {
+  for (std::int64_t i = 0; i < halves * kBlockKeys * kHalf; i += kLanes) {
     const Vector s = hn::Load(tag, score + i), t = exp2_of(hn::Mul(hn::Abs(s), exponent));
     const Vector magnitude = hn::Mul(by, hn::Div(hn::Sub(one, t), hn::Add(one, t)));
     hn::Store(hn::CopySign(magnitude, s), tag, score + i);
@@ -386,8 +387,9 @@ HWY_INLINE void weights_of_block(double* score, const float* d, Word* weight, Wo
 }
 
 template <int kPerWord>
-void weights(double* score, const float* d, Word* weight, Word* weight_squared, const PanelSums& sums) {
-  for (std::int64_t at = 0; at < kQueries; at += kLanes) {
+void weights(double* score, const float* d, Word* weight, Word* weight_squared, std::int64_t halves,
+             const PanelSums& sums) {
+  for (std::int64_t at = 0; at < halves * kHalf; at += kLanes) {
     if (d != nullptr) {
       weights_of_block<kPerWord>(score, d, weight, weight_squared, at, sums);
     } else {

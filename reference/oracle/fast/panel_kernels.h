@@ -8,7 +8,8 @@ namespace ringproof {
 
 /// Pointers below are aligned to 128 bytes. A panel is `queries` rows of Q side by side, so that vector lanes are
 /// queries. Its arrays of doubles [rows][queries] lie as two halves of `half` queries one behind the other,
-/// [2][rows][half]: what one register tile reads lies together.
+/// [2][rows][half]: what one register tile reads lies together. Functions that take `halves` leave the second half
+/// alone where that is 1, but for words.
 ///
 /// K comes as rows of doubles `k_stride` apart, V in groups of eight columns [columns / 8][kBlockKeys][8].
 ///
@@ -54,20 +55,22 @@ struct PanelKernels {
 
   /// score[key][query] = scale * sum_c q[c][query] k[key][c] for a block of keys.
   void (*scores)(const double* q, const double* k, std::int64_t k_stride, std::int64_t head_dim, double scale,
-                 double* score);
+                 std::int64_t halves, double* score);
   /// score = softcap tanh(score / softcap) in a block of scores.
-  void (*cap)(double* score, double softcap);
+  void (*cap)(double* score, std::int64_t halves, double softcap);
   /// d[key][query] = sum_c q_abs[c][query] k_abs[key][c], in single precision; d is not in halves.
   void (*magnitudes)(const Word* q_abs, const Word* k_abs, std::int64_t k_stride, std::int64_t words, float* d);
 
   /// Takes a block of scores (-inf: a hidden key, whose d is 0) into the sums, rescaling them to the new maximum;
   /// leaves w in place of the scores and, where `d` is not null, words of w and of w^2. Without d only score_max,
   /// weight and rescale are kept. Sums before the first key: score_max kNoScore, score_min +inf, others 0.
-  void (*weights)(double* score, const float* d, Word* weight, Word* weight_squared, const PanelSums& sums);
+  void (*weights)(double* score, const float* d, Word* weight, Word* weight_squared, std::int64_t halves,
+                  const PanelSums& sums);
 
   /// out[column][query] = out * rescale[query] + sum_key weight[key][query] v[key][column], over a block of keys, for
   /// `groups` of columns. In single precision out is not in halves.
-  void (*values)(const double* weight, const double* v, std::int64_t groups, const double* rescale, double* out);
+  void (*values)(const double* weight, const double* v, std::int64_t groups, const double* rescale, std::int64_t halves,
+                 double* out);
   void (*values_single)(const Word* weight, const Word* v, std::int64_t groups, const float* rescale, float* out);
 
   /// rows[query * stride + key] = score[key][query] * factor in single precision, for a block of keys.

@@ -91,7 +91,7 @@ TEST(PanelKernels, MultiplyIntegersExactly) {
                           v = aligned_zeros<double>(keys * kGroup), rescale = aligned_zeros<double>(width);
     for (std::int64_t i = 0; i < d * width; ++i) q[i] = small_integer(i);
     for (std::int64_t i = 0; i < keys * stride; ++i) k[i] = small_integer(i + 5);
-    kernels.scores(q.get(), k.get(), stride, d, 0.5, score.get());
+    kernels.scores(q.get(), k.get(), stride, d, 0.5, 2, score.get());
     for (std::int64_t key = 0; key < keys; ++key) {
       for (std::int64_t i = 0; i < width; ++i) {
         double want = 0;
@@ -110,7 +110,7 @@ TEST(PanelKernels, MultiplyIntegersExactly) {
     for (std::int64_t i = 0; i < kGroup * width; ++i) out[i] = small_integer(i);
     const std::vector<double> older(out.get(), out.get() + kGroup * width);
     for (std::int64_t i = 0; i < keys * kGroup; ++i) v[i] = small_integer(i + 2);
-    kernels.values(score.get(), v.get(), 1, rescale.get(), out.get());
+    kernels.values(score.get(), v.get(), 1, rescale.get(), 2, out.get());
     for (std::int64_t c = 0; c < kGroup; ++c) {
       for (std::int64_t i = 0; i < width; ++i) {
         const std::int64_t at = kernels.place(c, kGroup, i);
@@ -171,7 +171,7 @@ TEST(PanelKernels, CapScoresWithinTheUlpsOfTheDerivation) {
         return i == 0 ? 0.0 : sign * cap * std::exp2(static_cast<double>(i % 997) / 40 - 15) * (1 + 1e-3 * i);
       };
       for (std::int64_t i = 0; i < count; ++i) score[i] = argument(i);
-      kernels.cap(score.get(), cap);
+      kernels.cap(score.get(), 2, cap);
       EXPECT_EQ(score[0], 0);
       double worst = 0;
       for (std::int64_t i = 0; i < count; ++i) {
