@@ -87,7 +87,7 @@ std::vector<Case> choose_cases(const CaseChoice& choice) {
   }
   for (Case& c : cases) {
     if (choice.topology) c.problem.topology = *choice.topology;
-    require_judgeable(c, choice.memory_bytes_max);
+    require_judgeable(c, choice.sampling, choice.memory_bytes_max);
   }
   if (choice.in_order) return cases;
   std::set<std::string> seen;

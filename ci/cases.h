@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "reference/judge/sampling.h"
 #include "reference/spec/case.h"
 
 namespace ringproof {
@@ -18,6 +19,7 @@ struct CaseChoice {
   std::uint64_t seed = 0;            ///< added to the seeds of a tier's own Cases, and orders the run
   bool in_order = false;             ///< keep the order of lines and files instead
   std::uint64_t memory_bytes_max = 0;
+  SamplingRule sampling = all_rows();  ///< what memory is counted for
 };
 
 /// Reads, validates and orders the Cases. A tier holds the ones before it and the Cases of regressions.txt, whose seeds

@@ -43,6 +43,7 @@ ExitCode run_gate(const GateOptions& options) {
   const Machine machine = this_machine();
   CaseChoice choice = options.cases;
   choice.memory_bytes_max = machine.memory_bytes;
+  choice.sampling = options.sampling;
   GateRun run(options, choose_cases(choice), machine);
   run.judge_all();
   const std::vector<Verdict> verdicts = run.verdicts();

@@ -66,6 +66,42 @@ std::vector<std::int64_t> edges_of_head(const Problem& problem) {
   return {edges.begin(), edges.end()};
 }
 
+// sum over i < m of i + offset, held to [0, n].
+double sum_of_clamped(std::int64_t m, std::int64_t n, std::int64_t offset) {
+  const std::int64_t first = std::clamp<std::int64_t>(-offset, 0, m), full = std::clamp<std::int64_t>(n - offset, 0, m);
+  const double between = static_cast<double>(full - first) * static_cast<double>(full - first - 1) / 2 +
+                         static_cast<double>(full - first) * static_cast<double>(first + offset);
+  return (full > first ? between : 0.0) + static_cast<double>(m - full) * static_cast<double>(n);
+}
+
+// Visible pairs of one head. Row i of a band sees the keys from i + lo to i + hi, both held to [0, n].
+double visible_pairs(const Problem& problem) {
+  const std::int64_t m = problem.seqlen_q, n = problem.seqlen_kv;
+  const Mask& mask = problem.mask;
+  double pairs = 0;
+  if (mask.kind == MaskKind::kDocument) {
+    for (std::size_t i = 0; i < mask.document_lengths_q.size(); ++i) {
+      const std::int64_t rows = mask.document_lengths_q[i], keys = mask.document_lengths_kv[i];
+      const std::int64_t offset = mask.document_causal ? keys - rows + 1 : keys;
+      pairs += mask.document_causal ? sum_of_clamped(rows, keys, offset)
+                                    : static_cast<double>(rows) * static_cast<double>(keys);
+    }
+    return pairs;
+  }
+  if (mask.kind == MaskKind::kBlockSparse) {
+    const std::vector<std::uint8_t> flags = block_flags(mask, m, n);
+    const std::int64_t tiles = (n + mask.block_kv - 1) / mask.block_kv;
+    for (std::size_t tile = 0; tile < flags.size(); ++tile) {
+      const auto r = static_cast<std::int64_t>(tile) / tiles, s = static_cast<std::int64_t>(tile) % tiles;
+      const double rows = static_cast<double>(std::min(mask.block_q, m - r * mask.block_q));
+      if (flags[tile] != 0) pairs += rows * static_cast<double>(std::min(mask.block_kv, n - s * mask.block_kv));
+    }
+    return pairs;
+  }
+  const Band band = band_of(mask, m, n);
+  return band.hi < band.lo ? 0 : sum_of_clamped(m, n, band.hi + 1) - sum_of_clamped(m, n, band.lo);
+}
+
 std::string with_commas(std::int64_t number) {
   std::string digits = std::to_string(number);
   for (auto at = static_cast<std::int64_t>(digits.size()) - 3; at > 0; at -= 3) {
@@ -79,11 +115,13 @@ std::string with_commas(std::int64_t number) {
 SamplingRule all_rows() { return {std::numeric_limits<double>::infinity(), 1}; }
 
 double reference_work_flop(const Problem& problem) {
-  const Visibility seen(problem);
-  double pairs = 0;
-  for (std::int64_t row = 0; row < problem.seqlen_q; ++row) pairs += static_cast<double>(seen.count(row));
-  return 2 * static_cast<double>(problem.head_dim_qk + problem.head_dim_v) * pairs *
+  return 2 * static_cast<double>(problem.head_dim_qk + problem.head_dim_v) * visible_pairs(problem) *
          static_cast<double>(problem.batch * problem.heads_q);
+}
+
+void require_judgeable(const Case& c, const SamplingRule& rule, std::uint64_t memory_bytes_max) {
+  require_judgeable(c, memory_bytes_max, rule.rows_sampled);
+  if (!wants_sampling(c, rule)) require_judgeable(c, memory_bytes_max);
 }
 
 bool wants_sampling(const Case& c, const SamplingRule& rule) {
@@ -115,7 +153,8 @@ std::string sampling_sentence(const RowsJudged& rows) {
   std::array<char, 16> probability{};
   std::snprintf(probability.data(), probability.size(), "%.2f", seen);
   return with_commas(rows.judged) + " of " + with_commas(rows.total) +
-         " rows sampled: a defect in 1 % of rows is seen with probability " + probability.data();
+         " rows sampled: a defect in 1 % of rows is seen with probability " + probability.data() +
+         "; the others are searched for NaN alone";
 }
 
 }  // namespace ringproof

@@ -26,6 +26,10 @@ struct RowSample {
 /// What the double reference costs in full: 2 (head_dim_qk + head_dim_v) for every visible pair of row and key.
 double reference_work_flop(const Problem& problem);
 
+/// Throws InputError as require_judgeable of the rows that `rule` has judged. Nothing is counted row by row before it
+/// is known to fit.
+void require_judgeable(const Case& c, const SamplingRule& rule, std::uint64_t memory_bytes_max);
+
 /// True where `rule` wants rows of this Case sampled: it costs more and has more rows.
 bool wants_sampling(const Case& c, const SamplingRule& rule);
 
@@ -45,7 +49,8 @@ struct RowsJudged {
   bool is_sample() const { return judged < total; }
 };
 
-/// "256 of 1,048,576 rows sampled: a defect in 1 % of rows is seen with probability 0.91"; "" where all were judged.
+/// "256 of 1,048,576 rows sampled: a defect in 1 % of rows is seen with probability 0.91; the others are searched for
+/// NaN alone"; "" where all were judged.
 /// Probabilities are rounded down.
 std::string sampling_sentence(const RowsJudged& rows);
 

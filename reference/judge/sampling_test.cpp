@@ -13,6 +13,8 @@
 #include "reference/judge/plain_kernel_test.h"
 #include "reference/judge/reference.h"
 #include "reference/judge/verify.h"
+#include "reference/spec/error.h"
+#include "reference/spec/visibility.h"
 
 namespace ringproof {
 namespace {
@@ -68,10 +70,44 @@ TEST(Sampling, SaysTheProbabilityOfMeetingADefect) {
   EXPECT_EQ(detection_probability(0, 5), 0);
   EXPECT_EQ(detection_probability(0.5, 1), 0.5);
   EXPECT_EQ(sampling_sentence({256, 1048576, 256}),
-            "256 of 1,048,576 rows sampled: a defect in 1 % of rows is seen with probability 0.92");
+            "256 of 1,048,576 rows sampled: a defect in 1 % of rows is seen with probability 0.92; "
+            "the others are searched for NaN alone");
   EXPECT_EQ(sampling_sentence({10, 1000, 1}),
-            "10 of 1,000 rows sampled: a defect in 1 % of rows is seen with probability 0.01");
+            "10 of 1,000 rows sampled: a defect in 1 % of rows is seen with probability 0.01; the others "
+            "are searched for NaN alone");
   EXPECT_EQ(sampling_sentence({1000, 1000, 0}), "");
+}
+
+TEST(Sampling, CountsTheWorkOfEveryMaskAsItsRowsSeeIt) {
+  for (const char* mask : {"full", "causal_top_left", "causal_bottom_right", "window(20,3)", "window(0,0)",
+                           "window(-1,5)", "window(7,-1)", "window(500,0)", "document(30+0+5+20,10+20+0+30)",
+                           "document(30+0+5+20,10+20+0+30)+causal", "block_sparse(16x32,keep0.3:1)"}) {
+    for (const char* lengths : {"sq70.skv90", "sq90.skv70", "sq80.skv80", "sq60.skv200", "sq200.skv60"}) {
+      const Case c = case_of("fwd/fp32/b2.hq2.hkv1." + std::string(lengths) + ".dqk8.dv4/" + mask +
+                             "/scale0.35/gauss:1/bhsd/single");
+      const Visibility visibility(c.problem);
+      double pairs = 0;
+      for (std::int64_t row = 0; row < c.problem.seqlen_q; ++row) pairs += static_cast<double>(visibility.count(row));
+      EXPECT_EQ(reference_work_flop(c.problem), 2 * 12 * 4 * pairs) << mask << " " << lengths;
+    }
+  }
+}
+
+TEST(Sampling, CountsTheMemoryOfTheRowsItTakes) {
+  const Case million = case_of(
+      "fwd/bf16/b1.hq1.hkv1.sq1048576.skv1048576.dqk128.dv128/causal_bottom_right/scale0.088/gauss:1/bhsd/single");
+  const SamplingRule rule{4e12, 256};
+  const std::uint64_t sampled = memory_bytes_needed(million, 256), all = memory_bytes_needed(million);
+  EXPECT_GE(all - sampled, std::uint64_t{1048576 - 256} * 128 * 80);  // want, its bounds and statistics
+  EXPECT_NO_THROW(require_judgeable(million, rule, sampled));
+  EXPECT_THROW(require_judgeable(million, rule, sampled - 1), InputError);
+  EXPECT_THROW(require_judgeable(million, all_rows(), all - 1), InputError);
+  const Case small = case_of(kLong + "1/bhsd/single");  // costs too little to be sampled
+  EXPECT_THROW(require_judgeable(small, rule, memory_bytes_needed(small) - 1), InputError);
+  // Refused for its table of tiles before anything is counted in it.
+  const Case tiles = case_of(
+      "fwd/bf16/b1.hq1.hkv1.sq1048576.skv1048576.dqk8.dv8/block_sparse(1x1,keep0.5:1)/scale0.35/gauss:1/bhsd/single");
+  EXPECT_THROW(require_judgeable(tiles, rule, std::uint64_t{1} << 36), InputError);
 }
 
 // A defect of 10 rows in a row, wherever it lies, is met wherever a stratum is no wider than 5.
@@ -201,7 +237,8 @@ TEST(Sampling, StandsInTheScopeOfTheVerdict) {
   whole.rows = {2800, 2800, 0};
   EXPECT_EQ(verify(std::vector{whole}, "").scope, "fp32 full, d <= 8");
   EXPECT_EQ(verify(std::vector{sampled, lesser, whole}, "").scope,
-            "fp32 full, d <= 8, 100 of 2,800 rows sampled: a defect in 1 % of rows is seen with probability 0.59");
+            "fp32 full, d <= 8, 100 of 2,800 rows sampled: a defect in 1 % of rows is seen with probability 0.59; "
+            "the others are searched for NaN alone");
 }
 
 }  // namespace

@@ -98,7 +98,7 @@ void validate(const Case& c) {
   validate_memory(c);
 }
 
-std::uint64_t memory_bytes_needed(const Case& c) {
+std::uint64_t memory_bytes_needed(const Case& c, std::int64_t rows_judged) {
   const Problem& p = c.problem;
   const auto count = [](const Shape& shape) {
     long double elements = 1;
@@ -110,11 +110,17 @@ std::uint64_t memory_bytes_needed(const Case& c) {
                               static_cast<long double>(c.memory.gap + (c.memory.mixed ? 8 : 0)) /
                                   static_cast<long double>(std::min(p.head_dim_qk, p.head_dim_v));
   const long double inputs = count(p.shape_q()) + count(p.shape_k()) + count(p.shape_v());
-  // Per element of O: want and its tail, six statistics, bound and the oracle's part of it, got, and its memory thrice
-  // (as laid out, as remembered, as examined); per row its scalars. One kv head is widened to long double.
-  const long double answers = count(p.shape_out()) * (10 * 8 + bytes * (1 + 3 * padding)) + count(p.shape_lse()) * 200;
-  const auto widened =
-      16 * static_cast<long double>(p.seqlen_kv) * static_cast<long double>(p.head_dim_qk + p.head_dim_v + 8);
+  // Per element of O that is judged: want and its tail, six statistics, bound and the oracle's part of it; per row its
+  // scalars. Of all of O and lse: got, and its memory thrice (as laid out, as remembered, as examined).
+  const long double rows = std::min(static_cast<long double>(rows_judged), count(p.shape_lse()));
+  const long double judged = rows * (static_cast<long double>(p.head_dim_v) * 10 * 8 + 200);
+  const long double got = (count(p.shape_out()) * static_cast<long double>(size_bytes(dtype_of_out(p.dtype))) +
+                           count(p.shape_lse()) * static_cast<long double>(size_bytes(dtype_of_lse(p.dtype)))) *
+                          (1 + 3 * padding);
+  // One kv head is widened to long double, or to double with what the fast oracle packs beside it (at most 2^30).
+  const long double keys =
+      static_cast<long double>(p.seqlen_kv) * static_cast<long double>(p.head_dim_qk + p.head_dim_v + 8);
+  const long double widened = p.dtype == Dtype::kF64 ? 16 * keys : 8 * keys + std::min(24 * keys, 0x1p30L);
   const Mask& mask = p.mask;
   const long double flags =
       mask.kind != MaskKind::kBlockSparse
@@ -123,12 +129,12 @@ std::uint64_t memory_bytes_needed(const Case& c) {
                 (static_cast<long double>(p.seqlen_kv) / static_cast<long double>(mask.block_kv) + 1);
   // Around what lies far from everything: guard zones thrice, and a page for each level of its page table.
   const long double around = huge_steps(c) * (3 * 8192 * bytes + 4 * 4096);
-  const long double total = inputs * bytes * (1 + 3 * padding) + answers + widened + 4 * flags + around;
+  const long double total = inputs * bytes * (1 + 3 * padding) + judged + got + widened + 4 * flags + around;
   const auto limit = static_cast<long double>(std::numeric_limits<std::uint64_t>::max() / 2);
   return static_cast<std::uint64_t>(std::min(total, limit));
 }
 
-void require_judgeable(const Case& c, std::uint64_t memory_bytes_max) {
+void require_judgeable(const Case& c, std::uint64_t memory_bytes_max, std::int64_t rows_judged) {
   if (c.direction != Direction::kForward) {
     throw InputError(std::string("the direction ") + to_string(c.direction) +
                      " is not judged by this version yet; give fwd");
@@ -139,7 +145,7 @@ void require_judgeable(const Case& c, std::uint64_t memory_bytes_max) {
     throw InputError("the topology " + to_string(c.problem.topology) + " has more ranks than this version runs, " +
                      std::to_string(kRankCountMax) + "; give fewer");
   }
-  const std::uint64_t needed = memory_bytes_needed(c);
+  const std::uint64_t needed = memory_bytes_needed(c, rows_judged);
   if (needed > memory_bytes_max) {
     const auto mebibytes = [](std::uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
     throw InputError("the Case " + to_string(c) + " needs about " + mebibytes(needed) + " and may take " +

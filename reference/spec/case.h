@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,13 +39,16 @@ Topology parse_topology(std::string_view text);
 /// calls it.
 void validate(const Case& c);
 
-/// Throws InputError with one sentence when the Case asks for what this version does not judge yet, or for
-/// more memory than `memory_bytes_max`, what this machine can give.
-void require_judgeable(const Case& c, std::uint64_t memory_bytes_max);
+/// As many query rows as a Case has.
+inline constexpr std::int64_t kAllRows = std::numeric_limits<std::int64_t>::max();
 
-/// Bytes a judgement of this Case needs at its peak, an upper estimate: inputs, laid-out copies, want,
+/// Throws InputError with one sentence when the Case asks for what this version does not judge yet, or for
+/// more memory than `memory_bytes_max`, what this machine can give, when `rows_judged` of its rows are judged.
+void require_judgeable(const Case& c, std::uint64_t memory_bytes_max, std::int64_t rows_judged = kAllRows);
+
+/// Bytes a judgement of so many rows of this Case needs at its peak, an upper estimate: inputs, laid-out copies, want,
 /// statistics, got. Saturates instead of overflowing.
-std::uint64_t memory_bytes_needed(const Case& c);
+std::uint64_t memory_bytes_needed(const Case& c, std::int64_t rows_judged = kAllRows);
 
 /// The Case lines of a text: one a line, blank lines and lines that start with # ignored. Throws InputError
 /// naming `source` and the line number.
