@@ -47,7 +47,7 @@ std::vector<Mutant> handful() {
                                     "last_hop_dropped",     "zigzag_order_not_undone",  "merge_weights_in_base_2",
                                     "wrong_direction",      "softcap_after_mask",       "sink_of_kv_head",
                                     "descale_v_missing",    "window_left_one_too_long", "lse_of_splits_in_base_2",
-                                    "lse_rounded_to_fp32"};
+                                    "lse_rounded_to_fp32",  "mma_mask_of_other_half"};
   std::vector<Mutant> chosen = mutants();
   std::erase_if(chosen, [&](const Mutant& mutant) { return !names.contains(mutant.name); });
   return chosen;
