@@ -3,13 +3,14 @@
 #include "gpu/candidates.h"
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <utility>
 
 #include "gpu/flash_problem.h"
 #include "reference/spec/error.h"
 #ifdef RINGPROOF_WITH_CUDA
-#include "gpu/device_run.h"
+#include "gpu/device/run.h"
 #endif
 
 namespace ringproof {
@@ -49,10 +50,14 @@ Candidate candidate_on_cuda(const FlashKernel& kernel) {
   Candidate candidate = candidate_of(kernel, kernel.name + std::string(":cuda"));
 #ifdef RINGPROOF_WITH_CUDA
   candidate.not_run_reason = device_missing_reason();
-  candidate.forward = [kernel](const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
-                               const TensorView& out, const TensorView* lse, void*) {
+  const auto faults = std::make_shared<std::vector<std::string>>();
+  candidate.structure_faults = [faults] { return *faults; };
+  candidate.forward = [kernel, faults, runner = std::make_shared<DeviceRunner>()](
+                          const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                          const TensorView& out, const TensorView* lse, void*) {
     if (!unsupported_reason(kernel.describe(), problem).empty()) return Status::kUnsupported;
-    run_on_device(kernel, problem, q, k, v, out, lse);
+    faults->clear();
+    *faults = runner->run(kernel, make_flash_params(problem, q, k, v, out, lse));
     return Status::kOk;
   };
 #else

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "gpu/candidates.h"
 #include "gpu/device.h"
@@ -20,29 +21,36 @@ constexpr const char* kLines[]{
     "fwd/fp32/b1.hq2.hkv2.sq5.skv0.dqk16.dv16/full/scale0.125/gauss:6/bhsd/single",
 };
 
-Candidate device_candidate() {
-  for (Candidate& candidate : gpu_candidates()) {
-    if (candidate.name == "flash_forward_fp32:cuda") return candidate;
+std::vector<Candidate> device_candidates() {
+  std::vector<Candidate> candidates = gpu_candidates();
+  std::erase_if(candidates, [](const Candidate& candidate) { return !candidate.name.ends_with(":cuda"); });
+  return candidates;
+}
+
+TEST(CudaDevice, EveryKernelIsACandidateThatSaysWhyItCannotRunExactlyWhereThereIsNoDevice) {
+  EXPECT_EQ(device_candidates().size(), flash_kernels().size());
+  for (const Candidate& candidate : device_candidates()) {
+    EXPECT_EQ(candidate.not_run_reason.empty(), cuda_device_name() != "none") << candidate.name;
   }
-  ADD_FAILURE() << "every build lists flash_forward_fp32:cuda, with the reason where it cannot run";
-  return {};
 }
 
-TEST(CudaDevice, CandidateSaysWhyItCannotRunExactlyWhereThereIsNoDevice) {
-  EXPECT_EQ(device_candidate().not_run_reason.empty(), cuda_device_name() != "none");
-}
-
-TEST(CudaDevice, FlashForwardFp32IsAccepted) {
-  const Candidate candidate = device_candidate();
-  if (!candidate.not_run_reason.empty()) GTEST_SKIP() << "not run: " << candidate.not_run_reason;
-  Buffers buffers;
-  for (const char* line : kLines) {
-    const Reference reference = prepare(parse_case(line), 2);
-    const Got got = run(candidate, reference, buffers);
-    const Dtype dtype = reference.c.problem.dtype;
-    const Arithmetic arithmetic = resolve(candidate.describe(dtype, Direction::kForward).arithmetic, dtype);
-    const CaseVerdict verdict = verify_case(compare(candidate.name, reference, arithmetic, got));
-    EXPECT_EQ(verdict.outcome, Outcome::kAccepted) << line << "\n" << verdict.reason;
+TEST(CudaDevice, EveryKernelIsAccepted) {
+  for (const Candidate& candidate : device_candidates()) {
+    if (!candidate.not_run_reason.empty()) GTEST_SKIP() << "not run: " << candidate.not_run_reason;
+    Buffers buffers;
+    for (std::string line : kLines) {
+      Case c = parse_case(line);
+      for (const Dtype dtype : {Dtype::kF64, Dtype::kF32, Dtype::kF16, Dtype::kBf16}) {
+        c.problem.dtype = dtype;
+        const Description description = candidate.describe(dtype, Direction::kForward);
+        if (!unsupported_reason(description, c.problem).empty()) continue;
+        const Reference reference = prepare(c, 2);
+        const Got got = run(candidate, reference, buffers);
+        const Arithmetic arithmetic = resolve(description.arithmetic, dtype);
+        const CaseVerdict verdict = verify_case(compare(candidate.name, reference, arithmetic, got));
+        EXPECT_EQ(verdict.outcome, Outcome::kAccepted) << candidate.name << " " << line << "\n" << verdict.reason;
+      }
+    }
   }
 }
 

@@ -39,7 +39,7 @@ if(NOT RINGPROOF_CUDA STREQUAL OFF)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
     if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-      set(CMAKE_CUDA_ARCHITECTURES "80-real;90a-real")
+      set(CMAKE_CUDA_ARCHITECTURES "80;90a-real")  # and PTX of 8.0, which later devices compile for themselves
     endif()
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)

@@ -3,20 +3,11 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
-#include <string>
 
-#include "reference/spec/error.h"
+#include "gpu/simt/cuda_check.h"
 
 /// The device side of gpu/simt: a thin cover over CUDA with the same names as host_api.h.
 namespace ringproof::simt::cuda {
-
-/// Throws Error naming the failed call and its place when `status` is not success.
-inline void check(cudaError_t status, const char* call, const char* file = __builtin_FILE(),
-                  int line = __builtin_LINE()) {
-  if (status == cudaSuccess) return;
-  throw Error(std::string(call) + " failed: " + cudaGetErrorString(status) + " (" + file + ":" + std::to_string(line) +
-              ")");
-}
 
 /// The block's shared memory: smem_bytes of the launch, aligned to 128 bytes.
 __device__ __forceinline__ unsigned char* dynamic_smem() {

@@ -89,6 +89,9 @@ class Call {
       if (has_lse_) gather(mine.lse.view(), got.lse.view(), rows);
     }
     for (int rank = 0; rank < ranks(); ++rank) examine(rank, got.structure_faults);
+    if (candidate_.structure_faults) {
+      for (std::string& fault : candidate_.structure_faults()) got.structure_faults.push_back(std::move(fault));
+    }
     got.rows_spoiled = hidden_.spoiled_rows();
     buffers_.case_line = to_string(reference_.c);
   }

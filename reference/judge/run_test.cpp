@@ -42,6 +42,14 @@ TEST(Run, FindsNoFaultInACandidateThatOnlyWritesItsOutputs) {
   }
 }
 
+TEST(Run, WhatACandidatesDeviceSawIsAFaultOfStructure) {
+  Candidate candidate = candidate_of(write_all);
+  candidate.structure_faults = [] { return std::vector<std::string>{"memory outside out was written on the device"}; };
+  Buffers buffers;
+  const Got got = run(candidate, reference_of("bhsd"), buffers);
+  EXPECT_EQ(got.structure_faults, candidate.structure_faults());
+}
+
 TEST(Run, HandsOverTheInputsThroughTheLayoutOfTheCase) {
   for (const char* memory : kMemories) {
     const Reference reference = reference_of(memory);

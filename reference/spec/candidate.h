@@ -73,6 +73,9 @@ struct Candidate {
   /// With Dtype::kDefault: what is supported. With a storage dtype: its Arithmetic too.
   std::function<Description(Dtype asked, Direction direction)> describe;
   Forward forward;
+  /// What the latest call of `forward` was seen to do wrong where the judge cannot look (memory of a device), a
+  /// sentence each: faults of structure. Empty function: the caller's buffers are all there is.
+  std::function<std::vector<std::string>()> structure_faults{};
   Backward backward;  ///< empty: forward only. Not judged by this version (a Case that asks for it is refused)
   /// For attention over ranks (empty otherwise): starts the ranks, calls `body` on each, concurrently, and
   /// returns when all have ended. An exception of any rank ends the others and is thrown here as Error,
