@@ -1,6 +1,9 @@
 #include "ci/candidates.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <memory>
 
 #include "distributed/candidates.h"
 #include "gpu/candidates.h"
@@ -12,13 +15,14 @@ std::vector<Candidate> all_candidates() {
   std::vector<Candidate> candidates = gpu_candidates();
   for (Candidate& candidate : distributed_candidates()) candidates.push_back(std::move(candidate));
   candidates.push_back(canary());
+  candidates.push_back(restless_canary());
   return candidates;
 }
 
 std::vector<Candidate> choose_candidates(std::span<const std::string> names) {
   std::vector<Candidate> all = all_candidates();
   if (names.empty()) {
-    std::erase_if(all, [](const Candidate& candidate) { return candidate.name == "canary"; });
+    std::erase_if(all, [](const Candidate& candidate) { return candidate.name.starts_with("canary"); });
     return all;
   }
   std::vector<Candidate> chosen;
@@ -47,6 +51,22 @@ Candidate canary() {
     if (status != Status::kOk || element_count(shape) == 0) return status;
     const double last = out.load(shape[0] - 1, shape[1] - 1, shape[2] - 1, shape[3] - 1);
     out.store(shape[0] - 1, shape[1] - 1, shape[2] - 1, shape[3] - 1, last + 0.0625);
+    return status;
+  };
+  return candidate;
+}
+
+Candidate restless_canary() {
+  Candidate candidate = gpu_candidates().front();
+  candidate.name = "canary:restless";
+  const auto calls = std::make_shared<std::atomic<int>>(0);
+  candidate.forward = [calls, correct = candidate.forward](const Problem& problem, const TensorView& q,
+                                                           const TensorView& k, const TensorView& v,
+                                                           const TensorView& out, const TensorView* lse, void* stream) {
+    const Status status = correct(problem, q, k, v, out, lse, stream);
+    if (status != Status::kOk || element_count(out.shape) == 0 || calls->fetch_add(1) % 2 == 0) return status;
+    const auto first = static_cast<float>(out.load(0, 0, 0, 0));
+    out.store(0, 0, 0, 0, std::nextafter(first, 2 * first));
     return status;
   };
   return candidate;

@@ -94,6 +94,23 @@ class TestVerdicts(unittest.TestCase):
         self.assertEqual(done.returncode, 1, done.stdout)
         self.assertIn(f"rerun: ringproof gate --candidate canary --case '{SMALL}'", done.stdout)
 
+    def test_what_one_call_does_not_show_is_said_and_not_shrunk(self) -> None:
+        line = "fwd/fp32/b1.hq1.hkv1.sq20.skv30.dqk16.dv16/full/scale0.25/gauss:7/bhsd/single"
+        said = "one call on this Case alone does not show it: rerun the whole sequence of calls"
+        with tempfile.TemporaryDirectory() as folder:
+            done = gate(
+                "--candidate", "canary:restless", "--in-order", "--cases", "-", "--out", folder,
+                stdin=f"{line}\n" * 5,
+            )  # fmt: skip
+            rejected = [r for r in records(folder, "case") if r["outcome"] == "rejected"]
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertIn("does not repeat the bits of call", done.stdout)
+        self.assertIn(said, done.stdout)
+        self.assertNotIn("the smallest Case found", done.stdout)
+        self.assertTrue(rejected, "the records name the rejected Cases")
+        for record in rejected:
+            self.assertEqual((record["smallest_case"], record["warnings"]), ("", [said]), record)
+
     def test_cases_without_an_element_are_inconclusive(self) -> None:
         done = gate("--case", SMALL.replace("sq20", "sq0"))
         self.assertEqual(done.returncode, 3, done.stdout)

@@ -18,7 +18,8 @@ Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffe
     const Arithmetic& declared = got.description.arithmetic;
     Evidence evidence = compare(candidate.name, reference, resolve(declared, dtype), got);
     if (got.status == CallStatus::kReturned) {
-      evidence.hidden = hidden_by_declaration(reference, declared, got.description.has(kWritesLse), tensors_of_run(1));
+      evidence.hidden = hidden_by_declaration(reference, declared, got.description.has(kWritesLse), tensors_of_run(1),
+                                              evidence.zeros);
     }
     if (kept != nullptr) *kept = std::move(got);
     return evidence;

@@ -150,7 +150,8 @@ std::string is_accepted(const Candidate& candidate, const Case& c) {
   const Arithmetic arithmetic = resolve(candidate.describe(storage, c.direction).arithmetic, storage);
   const Got got = run(candidate, reference, buffers);
   Evidence evidence = compare(candidate.name, reference, arithmetic, got);
-  evidence.hidden = hidden_by_declaration(reference, arithmetic, got.description.has(kWritesLse), tensors_of_run(1));
+  evidence.hidden =
+      hidden_by_declaration(reference, arithmetic, got.description.has(kWritesLse), tensors_of_run(1), evidence.zeros);
   const CaseVerdict verdict = verify_case(evidence);
   return verdict.outcome == Outcome::kAccepted ? "" : std::string(to_string(verdict.outcome)) + ": " + verdict.reason;
 }

@@ -204,6 +204,27 @@ TEST(TheExaminer, DoesNotCountWhatHadNothingToCompare) {
   EXPECT_EQ(share(full, "properties held"), 7);
 }
 
+// No property may be asked what it cannot answer: no rows, no keys, under any mask.
+TEST(TheExaminer, EndsOnCasesWithoutRowsOrKeys) {
+  const Candidate oracle = oracle_candidate();
+  for (const std::string shape : {"sq0.skv5", "sq5.skv0", "sq0.skv0"}) {
+    const bool has_rows = shape[2] != '0', has_keys = shape.back() != '0';
+    const std::string document = std::string("document(") + (has_rows ? "5" : "0") + "," + (has_keys ? "5" : "0") + ")";
+    for (const std::string& mask : {std::string("full"), std::string("causal_top_left"), std::string("window(2,1)"),
+                                    std::string("causal_bottom_right"), document}) {
+      const Case c =
+          parse_case("fwd/fp32/b1.hq4.hkv2." + shape + ".dqk16.dv8/" + mask + "/scale0.25/gauss:1/bhsd/single");
+      Evidence evidence{};
+      evidence.dtype = c.problem.dtype;
+      evidence.status = CallStatus::kReturned;
+      Buffers buffers;
+      PropertyExaminer().examine(oracle, c, buffers, evidence);
+      EXPECT_TRUE(evidence.property_faults.empty()) << shape << " " << mask;
+      EXPECT_TRUE(evidence.left_open.empty()) << shape << " " << mask;
+    }
+  }
+}
+
 // Where bounds promise nothing, nothing is compared either.
 TEST(TheExaminer, DoesNotCountWhatNoBoundHolds) {
   Candidate vague = built_in("flash_forward_fp32");

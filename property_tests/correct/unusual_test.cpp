@@ -53,7 +53,8 @@ std::multiset<Outcome> outcomes_of(const Candidate& candidate, std::string& reas
     const Dtype storage = reference.c.problem.dtype;
     const Arithmetic arithmetic = resolve(candidate.describe(storage, Direction::kForward).arithmetic, storage);
     Evidence evidence = compare(candidate.name, reference, arithmetic, got);
-    evidence.hidden = hidden_by_declaration(reference, arithmetic, got.description.has(kWritesLse), tensors_of_run(1));
+    evidence.hidden = hidden_by_declaration(reference, arithmetic, got.description.has(kWritesLse), tensors_of_run(1),
+                                            evidence.zeros);
     const CaseVerdict verdict = verify_case(evidence);
     outcomes.insert(verdict.outcome);
     if (!verdict.reason.empty()) reasons += verdict.case_line + ": " + verdict.reason + "\n";

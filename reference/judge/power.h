@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "reference/judge/floor_faults.h"
+#include "reference/judge/zero_control.h"
 #include "reference/spec/arithmetic.h"
 
 namespace ringproof {
@@ -71,9 +72,11 @@ const char* length_class_name(int length_class);
 bool is_measurable(const Problem& problem);
 
 /// What a declaration hides on this Case, in words (PowerMeter::lost); nothing for one within its yardstick. Where the
-/// Case is too large to measure, a declaration beyond its yardstick hides what nobody knows, and that is said.
+/// Case is too large to measure, a declaration beyond its yardstick hides what nobody knows, and that is said. And
+/// whatever the yardstick: no declaration may let O be all zeros where the default Arithmetic would not. `zeros` is
+/// what such an answer passes of check 2 under `declared` (Evidence::zeros).
 std::vector<std::string> hidden_by_declaration(const Reference& reference, const Arithmetic& declared, bool has_lse,
-                                               std::int64_t tensors_in_run);
+                                               std::int64_t tensors_in_run, const ZeroControl& zeros);
 
 /// The power of one candidate in one length class: of `count_cases` Cases that stand for it.
 struct ClassPower {

@@ -8,6 +8,7 @@
 
 #include "reference/judge/compare.h"
 #include "reference/judge/verify.h"
+#include "reference/judge/yardstick.h"
 
 namespace ringproof {
 namespace {
@@ -192,15 +193,33 @@ TEST(Power, AKernelOfZerosIsNeverAcceptedForItsDeclaration) {
       Got zeros = altered(reference, 0, 0);
       zeros.has_lse = false;
       Evidence evidence = compare("zeros", reference, resolve(declared, p.dtype), zeros);
-      evidence.hidden = hidden_by_declaration(reference, declared, false, 2);
+      evidence.hidden = hidden_by_declaration(reference, declared, false, 2, evidence.zeros);
       EXPECT_FALSE(evidence.hidden.empty()) << dtype << " " << rest;
       EXPECT_NE(verify_case(evidence).outcome, Outcome::kAccepted);
       evidence = compare("exact", reference, resolve(declared, p.dtype), altered(reference, 1, 0));
-      evidence.hidden = hidden_by_declaration(reference, declared, true, 2);
+      evidence.hidden = hidden_by_declaration(reference, declared, true, 2, evidence.zeros);
       EXPECT_EQ(verify_case(evidence).outcome, Outcome::kInconclusive);
       EXPECT_NE(verify_case(evidence).reason.find("exp 0.05"), std::string::npos);
     }
   }
+}
+
+// Scores rounded to the storage's format are within the yardstick; far from zero they hide everything all the same.
+TEST(Power, ADeclarationWithinItsYardstickMayNotHideAnAnswerOfZeros) {
+  const std::string line = "fwd/bf16/b1.hq1.hkv1.sq8.skv2000.dqk16.dv8/full/scale0.25/large_offset(20):5/bhsd/single";
+  const Reference reference = reference_of(line);
+  const auto hidden_by = [&](const Edit& edit) {
+    const Arithmetic declared = declared_by(edit);
+    Got zeros = altered(reference, 0, 0);
+    const Evidence evidence = compare("zeros", reference, resolve(declared, Dtype::kBf16), zeros);
+    EXPECT_TRUE(fields_beyond_yardstick(declared, Dtype::kBf16, 2000).empty());
+    return hidden_by_declaration(reference, declared, true, 2, evidence.zeros);
+  };
+  EXPECT_EQ(hidden_by([](Arithmetic& a) { a.score_dtype = Dtype::kBf16; }),
+            std::vector<std::string>{"an answer of zeros would not be seen, for its declared scores bf16"});
+  EXPECT_TRUE(hidden_by([](Arithmetic&) {}).empty());
+  EXPECT_TRUE(hidden_by([](Arithmetic& a) { a.l_sums_cast_p = true; }).empty());
+  EXPECT_TRUE(hidden_by([](Arithmetic& a) { a.exp_error_relative = 0x1p-13; }).empty());
 }
 
 TEST(Power, LostToSeveralFieldsNamesThemAll) {

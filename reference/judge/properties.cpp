@@ -405,7 +405,10 @@ const std::vector<Property>& properties() {
        },
        whole_window_equals_causal},
       {"padding changes nothing",
-       [](const Candidate&, const Description&, const Case& c) { return c.problem.mask.kind == MaskKind::kDocument; },
+       [](const Candidate&, const Description&, const Case& c) {
+         // What is padded with is repeated from what is there.
+         return c.problem.mask.kind == MaskKind::kDocument && c.problem.seqlen_q > 0 && c.problem.seqlen_kv > 0;
+       },
        padding_changes_nothing},
       {"merged halves equal the whole",
        [](const Candidate&, const Description& description, const Case& c) {

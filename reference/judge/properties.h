@@ -81,8 +81,8 @@ class PropertyExaminer {
  public:
   /// Writes what held, what did not and what had nothing to compare into the evidence of that candidate on that Case;
   /// the latter is asked of another Case again. `memory` holds the buffers of the candidate's other calls. Does nothing
-  /// where the Case was not judged, or where its inputs are special: what stands there has answers that no rearrangement
-  /// keeps. An exception leaves the Case open.
+  /// where the Case was not judged, or where its inputs are special: what stands there has answers that no
+  /// rearrangement keeps. An exception leaves the Case open.
   void examine(const Candidate& candidate, const Case& c, const PropertyMemory& memory, Evidence& evidence);
 
  private:

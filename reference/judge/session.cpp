@@ -74,8 +74,8 @@ Evidence Session::judge(const Reference& reference, Got* kept) {
   const Description description = got.description;
   Evidence evidence = compare(candidate_.name, reference, resolve(description.arithmetic, dtype), got, tensors_in_run_);
   if (got.status == CallStatus::kReturned) {
-    evidence.hidden =
-        hidden_by_declaration(reference, description.arithmetic, description.has(kWritesLse), tensors_in_run_);
+    evidence.hidden = hidden_by_declaration(reference, description.arithmetic, description.has(kWritesLse),
+                                            tensors_in_run_, evidence.zeros);
     evidence.lse_withheld = !got.has_lse && description.has(kWritesLse);
     hold_to_alone(reference, description, got, evidence);
     hold_to_earlier(reference, description, got, evidence);

@@ -103,6 +103,32 @@ TEST(Session, WithholdsLseNowAndThenButNotWhereItIsThePoint) {
   EXPECT_EQ(withheld, 2);
 }
 
+// Exact, and declared so loosely that nobody could tell: not accepted.
+TEST(Session, LeavesUndecidedWhatItsDeclarationHides) {
+  const Reference reference = prepared("b1.hq1.hkv1.sq6.skv40.dqk8.dv4");
+  for (const double exp_error : {0.0, 0.05}) {
+    Candidate loose = correct_but([](int, const TensorView&) {}, 0);
+    loose.describe = [whole = loose.describe, exp_error](Dtype dtype, Direction direction) {
+      Description description = whole(dtype, direction);
+      description.arithmetic.exp_error_relative = exp_error;
+      return description;
+    };
+    const CaseVerdict verdict = verify_case(Session(loose).judge(reference));
+    EXPECT_EQ(verdict.outcome, exp_error == 0 ? Outcome::kAccepted : Outcome::kInconclusive);
+    EXPECT_EQ(verdict.reason.find("exp 0.05") != std::string::npos, exp_error != 0) << verdict.reason;
+  }
+}
+
+// One truth for the bounds of a run and for the power that is stated of it.
+TEST(Session, WidensProbabilisticBoundsByTheCasesOfItsRun) {
+  const Reference reference = prepared("b1.hq1.hkv1.sq6.skv40.dqk8.dv4");
+  const Candidate correct = correct_but([](int, const TensorView&) {}, 0);
+  const auto used = [&](Session session) { return session.judge(reference).probabilistic.at(0).bound_used; };
+  EXPECT_EQ(Session(correct, 300).tensors_in_run(), 600);
+  EXPECT_EQ(used(Session(correct, 1)), used(Session(correct)));
+  EXPECT_LT(used(Session(correct, 300)), used(Session(correct, 1)));
+}
+
 TEST(Session, TellsAtItsEndWhatTheLastCallWroteAfterItsReturn) {
   TensorView kept;
   Session session(correct_but([&](int, const TensorView& out) { kept = out; }, 0));
