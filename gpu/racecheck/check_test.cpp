@@ -106,7 +106,7 @@ __global__ void races_in_a_function(int* out) {
 
 TEST(Check, NamesTheCallerOfAFunctionThatRaces) {
   const Check check = check_of(races_in_a_function);
-  const std::string caller = "called from check_test.cpp:" + std::to_string(kCallerLine);
+  const std::string caller = "check_test.cpp:" + std::to_string(kCallerLine);
   bool is_named = false;
   for (const std::string& fault : check.faults) is_named = is_named || fault.find(caller) != std::string::npos;
   EXPECT_TRUE(is_named) << caller << " in: " << (check.faults.empty() ? "" : check.faults[0]);
