@@ -293,7 +293,7 @@ def carry(build, folder):
 def main():
     here = pathlib.Path(__file__).resolve().parent
     # ci/ of a checkout, or share/ringproof/ of what --carry left.
-    default = here.parent.parent if (here.parent.parent / "bin").is_dir() else here.parent / "build"
+    default = here.parent.parent if here.parent.name == "share" else here.parent / "build"
     parser = argparse.ArgumentParser(prog="gpu.sh", description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=pathlib.Path, default=default)
     parser.add_argument(
