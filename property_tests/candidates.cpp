@@ -153,7 +153,9 @@ std::string is_accepted(const Candidate& candidate, const Case& c) {
   evidence.hidden =
       hidden_by_declaration(reference, arithmetic, got.description.has(kWritesLse), tensors_of_run(1), evidence.zeros);
   const CaseVerdict verdict = verify_case(evidence);
-  return verdict.outcome == Outcome::kAccepted ? "" : std::string(to_string(verdict.outcome)) + ": " + verdict.reason;
+  const bool defines_nothing = got.status == CallStatus::kReturned && verdict.outcome == Outcome::kUnsupported;
+  if (verdict.outcome == Outcome::kAccepted || defines_nothing) return "";
+  return std::string(to_string(verdict.outcome)) + ": " + verdict.reason;
 }
 
 }  // namespace ringproof

@@ -25,7 +25,8 @@ Candidate built_in(const std::string& name);
 /// ring:flash_forward_fp32 and specimen_flash.
 std::vector<Candidate> correct_candidates();
 
-/// "" when the judge accepts the candidate on that Case, else what it says.
+/// "" when the judge accepts the candidate on that Case, or when the Case defines no element of an answer (NaN and
+/// infinity everywhere); else what the judge says.
 std::string is_accepted(const Candidate& candidate, const Case& c);
 
 }  // namespace ringproof
