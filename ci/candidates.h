@@ -11,8 +11,8 @@ namespace ringproof {
 /// Every built-in candidate, in the order reports list them.
 std::vector<Candidate> all_candidates();
 
-/// The named ones, in the order named; all but the canaries for an empty list. Throws InputError naming an
-/// unknown one and what there is.
+/// The named ones, in the order named; all but the canaries and `naive_ring` for an empty list. Throws InputError
+/// naming an unknown one and what there is.
 std::vector<Candidate> choose_candidates(std::span<const std::string> names);
 
 /// A kernel that is wrong on purpose in one element: the last value of O is off by a sixteenth. A gate that

@@ -10,6 +10,7 @@
 #include "ci/gate_run.h"
 #include "ci/gate_table.h"
 #include "ci/machine.h"
+#include "ci/transport.h"
 #include "reference/spec/error.h"
 #include "reports/results.h"
 
@@ -44,7 +45,7 @@ ExitCode run_gate(const GateOptions& options) {
   CaseChoice choice = options.cases;
   choice.memory_bytes_max = machine.memory_bytes;
   choice.sampling = options.sampling;
-  GateRun run(options, choose_cases(choice), machine);
+  GateRun run(options, cases_on_transport(options, choose_cases(choice)), machine);
   run.judge_all();
   const std::vector<Verdict> verdicts = run.verdicts();
   const ExitCode judged = run.exit_code(verdicts);

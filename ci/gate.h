@@ -9,17 +9,24 @@
 
 namespace ringproof {
 
+class MpiJob;
+
 /// What `ringproof gate` was asked.
 struct GateOptions {
   std::vector<std::string> arguments;   ///< as typed, for the record
   std::vector<std::string> candidates;  ///< by name; empty: all
   CaseChoice cases;
-  std::string out;                   ///< folder of results.jsonl and junit.xml; "" writes nothing
-  std::vector<std::string> require;  ///< "cuda", "nccl", "mpi"
-  std::int64_t refusals_max = 0;     ///< --allow-unsupported
-  bool shrink = true;                ///< look for the smallest Case that still fails
-  int threads = 0;                   ///< of the oracle; 0: all cores
-  SamplingRule sampling{4e12, 256};  ///< beyond half a minute of two cores
+  std::string out;                    ///< folder of results.jsonl and junit.xml; "" writes nothing
+  std::vector<std::string> require;   ///< "cuda", "nccl", "mpi"
+  std::int64_t refusals_max = 0;      ///< --allow-unsupported
+  bool shrink = true;                 ///< look for the smallest Case that still fails
+  int threads = 0;                    ///< of the oracle; 0: all cores
+  SamplingRule sampling{4e12, 256};   ///< beyond half a minute of two cores
+  std::string transport = "threads";  ///< of rings: threads or mpi
+  std::string launcher;               ///< "mpirun": start it, and this command in it
+  int ranks = 0;                      ///< of the launcher; 0: as many as the Cases need
+  double deadline_seconds = 60;       ///< of every wait over MPI
+  MpiJob* job = nullptr;              ///< whose process 0 this is; null without --transport mpi
 };
 
 /// Judges candidates on Cases: progress on stderr, the table on stdout, records in `out`. Ctrl-C ends it

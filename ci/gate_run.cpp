@@ -8,6 +8,7 @@
 #include "ci/commit.h"
 #include "ci/judge_one.h"
 #include "ci/repeat.h"
+#include "ci/transport.h"
 #include "reference/judge/attribution.h"
 
 namespace ringproof {
@@ -34,16 +35,15 @@ GateRun::GateRun(const GateOptions& options, std::vector<Case> cases, const Mach
       cases_(std::move(cases)),
       machine_(machine),
       progress_(static_cast<std::int64_t>(cases_.size())) {
-  for (Candidate& candidate : choose_candidates(options.candidates)) {
+  for (Candidate& candidate : on_transport(options, choose_candidates(options.candidates))) {
     if (candidate.not_run_reason.empty()) {
       candidates_.push_back(std::move(candidate));
     } else {
       not_run_.push_back({candidate.name, candidate.not_run_reason});
     }
   }
-  for (const char* transport : {"nccl", "mpi"}) {
-    not_run_.push_back({std::string("transport ") + transport, "not built in this version"});
-  }
+  not_run_.push_back({"transport nccl", "not built in this version"});
+  if (!mpi_not_run_reason(options).empty()) not_run_.push_back({"transport mpi", mpi_not_run_reason(options)});
   if (!options.out.empty()) writer_.emplace(options.out);
   for (const Candidate& candidate : candidates_) sessions_.emplace_back(candidate, cases_asked());
 }
@@ -54,7 +54,7 @@ void GateRun::judge_all() {
   std::optional<Reference> again;
   for (const Case& c : cases_) {
     progress_.show(cases_done_, "reference of " + to_string(c));
-    if (interrupt_->asked()) break;
+    if (interrupt_->asked() || has_failed(options_)) break;
     std::optional<Reference> reference;
     std::string failure;
     try {
@@ -239,7 +239,8 @@ std::vector<std::string> GateRun::missing_requirements() const {
     return candidate.name.ends_with(":cuda");  // it is here only if a device is
   });
   for (const std::string& need : options_.require) {
-    if (need != "cuda" || !on_cuda) missing.push_back(need);
+    const bool is_here = (need == "cuda" && on_cuda) || (need == "mpi" && options_.job != nullptr);
+    if (!is_here) missing.push_back(need);
   }
   return missing;
 }
@@ -247,7 +248,7 @@ std::vector<std::string> GateRun::missing_requirements() const {
 void GateRun::begin_record() {
   writer_->run({"gate", options_.arguments, RINGPROOF_VERSION, built_commit(), utc_now(), options_.cases.tier,
                 options_.cases.seed, machine_.cpu, machine_.os, RINGPROOF_COMPILER, threads(), machine_.memory_bytes,
-                RINGPROOF_CUDA_BUILD, machine_.cuda_device, "threads"});
+                RINGPROOF_CUDA_BUILD, machine_.cuda_device, options_.transport});
 }
 
 void GateRun::end_record(std::span<const Verdict> verdicts, ExitCode code, double seconds) {

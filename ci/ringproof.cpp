@@ -15,6 +15,7 @@
 #include "ci/list.h"
 #include "ci/power.h"
 #include "ci/sibling.h"
+#include "ci/transport.h"
 #include "reference/spec/error.h"
 
 namespace ringproof {
@@ -27,6 +28,7 @@ Examples
   ringproof gate                                         every built-in candidate on the fast Cases
   ringproof gate --candidate flash_forward_fp32 --tier full --out report
   ringproof gate --candidate ring:double --topology zigzag8
+  ringproof gate --candidate ring:double --topology zigzag4 --launcher mpirun
   ringproof gate --case 'fwd/fp32/b1.hq4.hkv2.sq99.skv300.dqk64.dv64/causal_bottom_right/scale0.125/gauss:7/bhsd/single'
   ringproof gate --cases mine.txt --in-order             replay a file of Case lines, call by call
   ringproof power                                        what the judge rejects: faults, check by check
@@ -60,6 +62,18 @@ std::string refuse_negative(const std::string& text) {
   return text.starts_with('-') ? "wanted a whole number of at least 0, got " + text : "";
 }
 
+// Where the ranks of a ring run.
+void add_transport(CLI::App& gate, GateOptions& options) {
+  gate.add_option("--transport", options.transport, "Of rings: threads, or mpi in a job started by mpirun or srun")
+      ->capture_default_str();
+  gate.add_option("--launcher", options.launcher, "mpirun: start it, with this command on every rank");
+  gate.add_option("--ranks", options.ranks, "Processes for the launcher (default: as many as the Cases need)")
+      ->check(CLI::Range(1, 4096));
+  gate.add_option("--deadline", options.deadline_seconds, "Seconds any wait of a rank may take over mpi")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
 // --topology is read here so that a bad one is refused before anything runs.
 void add_gate(CLI::App& app, GateOptions& options, std::string& topology) {
   CLI::App* gate = app.add_subcommand("gate", "Judge candidates: verdict, exit code, records");
@@ -71,7 +85,9 @@ void add_gate(CLI::App& app, GateOptions& options, std::string& topology) {
                    "File of Case lines, one a line, # for remarks; - for standard input");
   gate->add_flag("--in-order", options.cases.in_order,
                  "Call in the order given, repeats included, instead of the seed's");
-  gate->add_option("--topology", topology, "Rewrite every Case's topology: single, contiguousN, stripedN, zigzagN");
+  gate->add_option("--topology", topology,
+                   "Rewrite every Case's topology: single, contiguousN, stripedN, zigzagN, "
+                   "head_splitN, all_gatherN, hybridMxzigzagN");
   gate->add_option("--tier", options.cases.tier,
                    "Cases that come with Ringproof: fast, full, nightly (default: fast, unless Cases are given)");
   gate->add_option("--seed", options.cases.seed, "Added to the seeds of the tier's Cases; also orders the run")
@@ -94,6 +110,7 @@ void add_gate(CLI::App& app, GateOptions& options, std::string& topology) {
       ->capture_default_str();
   gate->add_option("--threads", options.threads, "Threads of the reference (default: all cores)")
       ->check(CLI::Range(1, 4096));
+  add_transport(*gate, options);
 }
 
 void add_power(CLI::App& app, PowerOptions& options) {
@@ -174,7 +191,7 @@ int run_command(int argc, char** argv) {
   if (!topology.empty()) options.cases.topology = parse_topology(topology);
   if (options.cases.tier.empty() && options.cases.lines.empty() && options.cases.files.empty())
     options.cases.tier = "fast";
-  return static_cast<int>(run_gate(options));
+  return static_cast<int>(run_gate_on_transport(options));
 }
 
 // What nobody could read is no acceptance: a full disk, a reader that went away.

@@ -4,6 +4,7 @@
 #include "distributed/candidates.h"
 
 #include "distributed/communicator_threads.h"
+#include "distributed/naive_ring.h"
 #include "distributed/ring_candidate.h"
 #include "gpu/candidates.h"
 #include "reference/oracle/partial_attention.h"
@@ -33,6 +34,7 @@ LocalStep double_step() {
   LocalStep step;
   step.name = "double";
   step.dtypes = bit_of(Dtype::kF64) | bit_of(Dtype::kF32) | bit_of(Dtype::kF16) | bit_of(Dtype::kBf16);
+  step.takes_blocks = step.takes_softcap = true;
   step.arithmetic = [](Dtype) {
     Arithmetic arithmetic;
     arithmetic.score_dtype = Dtype::kF64;
@@ -47,12 +49,20 @@ LocalStep double_step() {
   return step;
 }
 
-std::vector<Candidate> distributed_candidates() {
-  std::vector<Candidate> candidates{ring_candidate(composition(double_step(), kClaimsOfDouble))};
+std::vector<RingComposition> ring_compositions() {
+  std::vector<RingComposition> compositions{composition(double_step(), kClaimsOfDouble)};
   for (const LocalStep& step : gpu_local_steps()) {
-    candidates.push_back(ring_candidate(composition(step, nan_claims_of_kernel(step.name))));
+    compositions.push_back(composition(step, nan_claims_of_kernel(step.name)));
   }
+  return compositions;
+}
+
+std::vector<Candidate> distributed_candidates() {
+  std::vector<Candidate> candidates;
+  for (const RingComposition& one : ring_compositions()) candidates.push_back(ring_candidate(one));
   return candidates;
 }
+
+Candidate naive_ring() { return naive_ring_candidate(threads_launcher()); }
 
 }  // namespace ringproof

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "distributed/communicator.h"
+#include "distributed/ring_candidate.h"
 #include "reference/spec/candidate.h"
 #include "reference/spec/local_step.h"
 
@@ -10,6 +10,12 @@ namespace ringproof {
 
 /// The double reference as a local step: partial attention in double, fp64 partials, every storage dtype but fp8.
 LocalStep double_step();
+
+/// `naive_ring` on threads (naive_ring.h): a specimen, not for the gate's own list.
+Candidate naive_ring();
+
+/// What attention over ranks is composed of, a composition per local step.
+std::vector<RingComposition> ring_compositions();
 
 /// Attention over ranks, for the gate: `ring:double` and `ring:flash_forward_fp32`, on threads.
 std::vector<Candidate> distributed_candidates();

@@ -42,17 +42,22 @@ TEST(DistributedCandidates, DescribeWhatTheRingAndItsLocalStepSupport) {
   for (const Candidate& candidate : distributed_candidates()) {
     const Description description = candidate.describe(Dtype::kDefault, Direction::kForward);
     Problem problem = small_problem(storage_of(candidate));
-    for (const Schedule schedule : {Schedule::kSingle, Schedule::kContiguous, Schedule::kStriped, Schedule::kZigzag}) {
-      problem.topology = {schedule, schedule == Schedule::kSingle ? 1 : 3};
-      EXPECT_EQ(unsupported_reason(description, problem), "") << candidate.name;
-    }
-    for (const Schedule schedule : {Schedule::kHeadSplit, Schedule::kAllGather}) {
-      problem.topology = {schedule, 3};
-      EXPECT_NE(unsupported_reason(description, problem), "") << candidate.name;
+    for (const Topology& topology :
+         {Topology{Schedule::kSingle}, Topology{Schedule::kContiguous, 3}, Topology{Schedule::kStriped, 3},
+          Topology{Schedule::kZigzag, 3}, Topology{Schedule::kHeadSplit, 3}, Topology{Schedule::kAllGather, 3},
+          Topology{Schedule::kZigzag, 6, 2}}) {
+      problem.topology = topology;
+      for (const MaskKind kind : {MaskKind::kFull, MaskKind::kCausalTopLeft, MaskKind::kCausalBottomRight,
+                                  MaskKind::kWindow, MaskKind::kDocument, MaskKind::kBlockSparse}) {
+        problem.mask.kind = kind;
+        EXPECT_EQ(unsupported_reason(description, problem), "") << candidate.name;
+      }
     }
     problem.topology = {Schedule::kSingle};
     problem.softcap = 3;
-    EXPECT_EQ(unsupported_reason(description, problem), "softcap");
+    EXPECT_EQ(unsupported_reason(description, problem), "") << candidate.name;
+    problem.has_sink = true;
+    EXPECT_EQ(unsupported_reason(description, problem), "sink");
   }
 }
 
@@ -89,7 +94,8 @@ TEST(DistributedCandidates, OneRankOfAnyScheduleGivesTheBitsOfSingle) {
     Problem problem = small_problem(dtype);
     const Inputs inputs = make_inputs(problem, {RecipeKind::kGauss, 0, "", 4}, {});
     const Answers want = single_answer(candidate, problem, inputs);
-    for (const Schedule schedule : {Schedule::kContiguous, Schedule::kStriped, Schedule::kZigzag}) {
+    for (const Schedule schedule :
+         {Schedule::kContiguous, Schedule::kStriped, Schedule::kZigzag, Schedule::kHeadSplit, Schedule::kAllGather}) {
       problem.topology = {schedule, 1};
       Answers got{Tensor(dtype, problem.shape_out()), Tensor(Dtype::kF32, problem.shape_lse())};
       candidate.on_ranks(problem.topology, [&](int rank, const Forward& forward) {
@@ -166,12 +172,16 @@ TEST(DistributedCandidates, WhatIsNotDescribedIsDeclined) {
 }
 
 Candidate with_parts(const RingParts& parts) {
-  return ring_candidate({"ring:edited", double_step(), 0, ring_forward, parts, threads_launcher()});
+  RingComposition composition;
+  composition.name = "ring:edited";
+  composition.local_step = double_step();
+  composition.parts = parts;
+  composition.launcher = threads_launcher();
+  return ring_candidate(composition);
 }
 
-RingStep no_keys(const Topology& topology, int rank, int step, const Band& band, std::int64_t seqlen_q,
-                 std::int64_t seqlen_kv) {
-  RingStep now = ring_step(topology, rank, step, band, seqlen_q, seqlen_kv);
+RingStep no_keys(const Problem& problem, int rank, int step) {
+  RingStep now = ring_step(problem, rank, step);
   now.pieces.clear();
   return now;
 }

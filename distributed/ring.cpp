@@ -17,6 +17,7 @@
 #include <limits>
 #include <vector>
 
+#include "distributed/buffer.h"
 #include "reference/spec/error.h"
 
 namespace ringproof {
@@ -27,9 +28,9 @@ struct KeyBlock {
 };
 
 struct Buffers {
-  std::array<Tensor, 2> k, v;       // packed blocks: the one held and the one that arrives
-  Tensor out, lse;                  // running, of all local rows
-  Tensor partial_out, partial_lse;  // of one piece
+  std::array<Buffer, 2> k, v;       // packed blocks: the one held and the one that arrives
+  Buffer out, lse;                  // running, of all local rows
+  Buffer partial_out, partial_lse;  // of one piece
 };
 
 struct Ring {
@@ -38,36 +39,21 @@ struct Ring {
   const RingParts& parts;
   const Problem& problem;
   std::uint64_t case_id;
-  Band band;
+  std::vector<RingStep> plan;  // kept to the end: local steps read flags there
   TensorView q;
   Buffers buffers;
 };
 
-std::span<const std::byte> memory_of(const TensorView& view) {
-  std::int64_t last = 0;
-  for (std::size_t axis = 0; axis < view.shape.size(); ++axis) {
-    if (view.shape[axis] == 0) return {};
-    last += (view.shape[axis] - 1) * view.stride[axis];
-  }
-  return {static_cast<const std::byte*>(view.data), static_cast<std::size_t>(last + 1) * size_bytes(view.dtype)};
-}
-
-TensorView rows_of(TensorView view, std::int64_t begin, std::int64_t count) {
-  view.data = view.at(0, 0, begin, 0);
-  view.shape[2] = count;
-  return view;
-}
-
 // The first `rows` rows' worth of a buffer, dense. lse has one column.
-TensorView dense_rows(const Tensor& buffer, std::int64_t rows) {
-  TensorView view = buffer.view();
+TensorView dense_rows(const Buffer& buffer, std::int64_t rows) {
+  TensorView view = buffer.view;
   view.shape[2] = rows;
   view.stride = dense_strides(view.shape);
   return view;
 }
 
 std::int64_t key_count(const Problem& problem, int block) {
-  return owned_token_count(problem.topology, block, problem.seqlen_kv);
+  return held_key_count(problem.topology, block, problem.seqlen_kv);
 }
 
 KeyBlock held_at(const Ring& ring, int step, int block) {
@@ -76,29 +62,31 @@ KeyBlock held_at(const Ring& ring, int step, int block) {
   return {dense_rows(ring.buffers.k[slot], keys), dense_rows(ring.buffers.v[slot], keys)};
 }
 
-RingStep plan_of(const Ring& ring, int step) {
-  const Problem& problem = ring.problem;
-  return ring.parts.plan(problem.topology, ring.communicator.rank(), step, ring.band, problem.seqlen_q,
-                         problem.seqlen_kv);
+std::vector<RingStep> plan_of(const RingParts& parts, const Problem& problem) {
+  std::vector<RingStep> plan;
+  for (int step = 0; step < step_count(problem.topology); ++step) {
+    plan.push_back(parts.plan(problem, problem.rank, step));
+  }
+  return plan;
 }
 
-Buffers make_buffers(const Problem& problem, Dtype partial, std::int64_t rows) {
+Buffers make_buffers(Communicator& communicator, const Problem& problem, Dtype partial, std::int64_t rows) {
   std::int64_t keys_max = 0;
-  for (int block = 0; block < problem.topology.rank_count; ++block) {
-    keys_max = std::max(keys_max, key_count(problem, block));
+  if (step_count(problem.topology) > 1) {
+    for (int block = 0; block < problem.topology.rank_count; ++block) {
+      keys_max = std::max(keys_max, key_count(problem, block));
+    }
   }
-  if (problem.topology.rank_count == 1) keys_max = 0;
-  const Shape k{problem.batch, problem.heads_kv, keys_max, problem.head_dim_qk};
-  const Shape v{problem.batch, problem.heads_kv, keys_max, problem.head_dim_v};
-  const Shape out{problem.batch, problem.heads_q, rows, problem.head_dim_v};
-  const Shape lse{problem.batch, problem.heads_q, rows, 1};
-  const Dtype storage = problem.dtype;
-  return {{Tensor(storage, k), Tensor(storage, k)},
-          {Tensor(storage, v), Tensor(storage, v)},
-          Tensor(partial, out),
-          Tensor(partial, lse),
-          Tensor(partial, out),
-          Tensor(partial, lse)};
+  const auto blocks = [&](std::int64_t head_dim) -> std::array<Buffer, 2> {
+    const Shape shape{problem.batch, problem.heads_kv, keys_max, head_dim};
+    return {make_buffer(communicator, problem.dtype, shape), make_buffer(communicator, problem.dtype, shape)};
+  };
+  const auto rows_buffer = [&](std::int64_t columns) {
+    return make_buffer(communicator, partial, {problem.batch, problem.heads_q, rows, columns});
+  };
+  return {blocks(problem.head_dim_qk),     blocks(problem.head_dim_v),
+          rows_buffer(problem.head_dim_v), rows_buffer(1),
+          rows_buffer(problem.head_dim_v), rows_buffer(1)};
 }
 
 template <class Write>
@@ -110,11 +98,12 @@ void for_each_row(const TensorView& lse, const Write& write) {
   }
 }
 
-// Running rows are empty at first: O = 0 (the bits of a new Tensor), lse = -inf. The own block is packed to be sent.
+// Running rows are empty at first: O = 0 (the bits of a new buffer), lse = -inf. The own block is packed to be sent.
 Event start(Ring& ring, const KeyBlock& own) {
-  const TensorView lse = ring.buffers.lse.view();
-  const KeyBlock packed = held_at(ring, 0, ring.communicator.rank());
-  const auto run = [lse, own, packed, is_sent = ring.communicator.rank_count() > 1](void*) {
+  const TensorView lse = ring.buffers.lse.view;
+  const bool is_sent = step_count(ring.problem.topology) > 1;
+  const KeyBlock packed = is_sent ? held_at(ring, 0, ring.problem.rank) : KeyBlock{};
+  const auto run = [lse, own, packed, is_sent](void*) {
     for_each_row(lse, [&](std::int64_t b, std::int64_t h, std::int64_t row) {
       lse.store(b, h, row, 0, -std::numeric_limits<double>::infinity());
     });
@@ -137,21 +126,22 @@ Event post_exchange(Ring& ring, int step, int block_held, int block_next, std::i
   const int previous = (ring.communicator.rank() + rank_count - 1) % rank_count;
   const KeyBlock held = held_at(ring, step - 1, block_held), arriving = held_at(ring, step, block_next);
   const auto header = [&](int block, int part) { return TransferHeader{ring.case_id, step, block, part}; };
-  const auto writable = [](const TensorView& view) {
-    return std::span<std::byte>(static_cast<std::byte*>(view.data), memory_of(view).size());
-  };
   const Exchange exchange{
       {{next, memory_of(held.k), header(block_held, 0)}, {next, memory_of(held.v), header(block_held, 1)}},
-      {{previous, writable(arriving.k), header(block_next, 0)},
-       {previous, writable(arriving.v), header(block_next, 1)}}};
+      {{previous, writable_memory_of(arriving.k), header(block_next, 0)},
+       {previous, writable_memory_of(arriving.v), header(block_next, 1)}}};
   return ring.communicator.exchange(exchange, {after.begin(), after.size()});
 }
 
 Event run_local_step(Ring& ring, int step, const RingPiece& piece, const KeyBlock& held, Event after) {
   const Problem& problem = ring.problem;
-  const LocalProblem local{problem.batch,         problem.heads_q,     problem.heads_kv,   piece.row_count,
-                           piece.key_count,       problem.head_dim_qk, problem.head_dim_v, piece.band,
-                           problem.softmax_scale, problem.softcap};
+  LocalProblem local{problem.batch,       problem.heads_q,    problem.heads_kv, piece.row_count,       piece.key_count,
+                     problem.head_dim_qk, problem.head_dim_v, piece.band,       problem.softmax_scale, problem.softcap};
+  if (piece.blocks.block_q > 0) {
+    local.block_q = piece.blocks.block_q;
+    local.block_kv = piece.blocks.block_kv;
+    local.block_mask = piece.blocks.visible.data();
+  }
   const TensorView q = rows_of(ring.q, piece.row_begin, piece.row_count);
   const TensorView k = rows_of(held.k, piece.key_begin, piece.key_count);
   const TensorView v = rows_of(held.v, piece.key_begin, piece.key_count);
@@ -166,8 +156,8 @@ Event run_local_step(Ring& ring, int step, const RingPiece& piece, const KeyBloc
 }
 
 void run_merge(Ring& ring, int step, const RingPiece& piece) {
-  const TensorView out = rows_of(ring.buffers.out.view(), piece.row_begin, piece.row_count);
-  const TensorView lse = rows_of(ring.buffers.lse.view(), piece.row_begin, piece.row_count);
+  const TensorView out = rows_of(ring.buffers.out.view, piece.row_begin, piece.row_count);
+  const TensorView lse = rows_of(ring.buffers.lse.view, piece.row_begin, piece.row_count);
   const TensorView out_b = dense_rows(ring.buffers.partial_out, piece.row_count);
   const TensorView lse_b = dense_rows(ring.buffers.partial_lse, piece.row_count);
   const auto run = [merge = ring.parts.merge, out, lse, out_b, lse_b](void*) { merge(out, lse, out_b, lse_b); };
@@ -177,7 +167,7 @@ void run_merge(Ring& ring, int step, const RingPiece& piece) {
 
 // The one rounding to storage.
 Event write_answer(Ring& ring, const TensorView& out, const TensorView* lse) {
-  const TensorView running_out = ring.buffers.out.view(), running_lse = ring.buffers.lse.view();
+  const TensorView running_out = ring.buffers.out.view, running_lse = ring.buffers.lse.view;
   const TensorView lse_wanted = lse == nullptr ? TensorView{} : *lse;
   const auto run = [=](void*) {
     for_each_row(running_lse, [&](std::int64_t b, std::int64_t h, std::int64_t row) {
@@ -196,9 +186,10 @@ Event write_answer(Ring& ring, const TensorView& out, const TensorView* lse) {
 void require_shards(const Communicator& communicator, const Problem& problem, const TensorView& q, const TensorView& k,
                     const TensorView& v, const TensorView& out) {
   const Topology& topology = problem.topology;
-  assert_that(topology.rank_count == communicator.rank_count() && problem.rank == communicator.rank(),
-              "a ring runs on the ranks of its topology");
-  assert_that(topology.head_split_ranks == 1 && topology.schedule <= Schedule::kZigzag, "a ring has a ring's schedule");
+  const bool is_ring = topology.schedule <= Schedule::kZigzag || topology.schedule == Schedule::kAllGather;
+  assert_that(is_ring && topology.head_split_ranks == 1, "a ring has a ring's schedule, or holds all keys");
+  assert_that(communicator.rank_count() == step_count(topology), "a ring runs on the ranks of its topology");
+  assert_that(communicator.rank_count() == 1 || communicator.rank() == problem.rank, "a ring runs in its place");
   assert_that(q.device < 0 && k.device < 0 && v.device < 0 && out.device < 0, "this ring works in host memory");
   const std::int64_t rows = owned_token_count(topology, problem.rank, problem.seqlen_q);
   const std::int64_t keys = key_count(problem, problem.rank);
@@ -218,9 +209,9 @@ void ring_forward(Communicator& communicator, const LocalStep& local_step, const
             parts,
             problem,
             case_id,
-            band_of(problem.mask, problem.seqlen_q, problem.seqlen_kv),
+            plan_of(parts, problem),
             q,
-            make_buffers(problem, partial, q.shape[2])};
+            make_buffers(communicator, problem, partial, q.shape[2])};
   const WithdrawAtExit withdraw_at_exit(communicator);
 
   const KeyBlock own{k, v};
@@ -228,9 +219,10 @@ void ring_forward(Communicator& communicator, const LocalStep& local_step, const
   Event released;                    // of the other buffer, by the local steps that read it
   Event exchanged;
   for (int step = 0; step < communicator.rank_count(); ++step) {
-    const RingStep now = plan_of(ring, step);
+    const RingStep& now = ring.plan[static_cast<std::size_t>(step)];
     if (step + 1 < communicator.rank_count()) {
-      exchanged = post_exchange(ring, step + 1, now.block, plan_of(ring, step + 1).block, {arrived, released});
+      const int block_next = ring.plan[static_cast<std::size_t>(step) + 1].block;
+      exchanged = post_exchange(ring, step + 1, now.block, block_next, {arrived, released});
     }
     const KeyBlock held = step == 0 ? own : held_at(ring, step, now.block);
     released = {};

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "distributed/communicator.h"
+#include "distributed/head_split_plan.h"
 #include "distributed/merge.h"
 #include "distributed/ring_plan.h"
 #include "reference/spec/local_step.h"
@@ -11,11 +12,12 @@
 
 namespace ringproof {
 
-/// What the ring is made of besides its loop. Passed in, so that an edited copy of any one part can be put in its
-/// place.
+/// What the algorithms are made of besides their loops. Passed in, so that an edited copy of any one part can be put in
+/// its place.
 struct RingParts {
   RingPlan plan = ring_step;
   Merge merge = merge_partial;
+  HeadSplitPlanner head_split = head_split_plan;
 };
 
 /// Attention forward of one rank's query rows against the keys of all ranks: the blocks of K and V travel round the
@@ -25,14 +27,19 @@ struct RingParts {
 /// q, k, v, out and lse are this rank's shards in host memory, storage dtypes, any strides; shards may be empty; lse
 /// may be null. Partials are kept in the partial dtype of the local step (fp32 or fp64) and O is rounded to storage
 /// once, at the end. Rows that see nothing get O = 0, lse = -inf. With one rank the answer is the local step's own,
-/// bit for bit. Payload sent per rank: (bytes of K and V) less those of the block of rank + 1.
+/// bit for bit, where the mask is no set of documents. Payload sent per rank: (bytes of K and V) less those of the
+/// block of rank + 1. Buffers, from communicator.allocate(): two blocks of the largest shard of K and V (none for one
+/// rank), and (O, lse) of the local rows in the partial dtype, twice.
 ///
-/// Requires a topology of schedule single, contiguous, striped or zigzag whose rank_count is the communicator's.
+/// Requires a topology without head split, of schedule single, contiguous, striped or zigzag, whose ranks are the
+/// communicator's; or of all_gather on a communicator of one rank, k and v being those of all ranks. Tables of a
+/// block_sparse mask are set.
 /// Throws Error when the transport fails, and what the local step throws.
 void ring_forward(Communicator& communicator, const LocalStep& local_step, const RingParts& parts,
                   const Problem& problem, std::uint64_t case_id, const TensorView& q, const TensorView& k,
                   const TensorView& v, const TensorView& out, const TensorView* lse);
 
-using RingForward = decltype(&ring_forward);
+/// Attention over ranks, by whatever algorithm.
+using RanksForward = decltype(&ring_forward);
 
 }  // namespace ringproof

@@ -14,26 +14,34 @@ Description describe(const RingComposition& composition, Dtype asked) {
   Description description;
   description.dtypes = composition.local_step.dtypes;
   description.masks = bit_of(MaskKind::kFull) | bit_of(MaskKind::kCausalTopLeft) |
-                      bit_of(MaskKind::kCausalBottomRight) | bit_of(MaskKind::kWindow);
+                      bit_of(MaskKind::kCausalBottomRight) | bit_of(MaskKind::kWindow) | bit_of(MaskKind::kDocument);
+  if (composition.local_step.takes_blocks) description.masks |= bit_of(MaskKind::kBlockSparse);
   description.directions = bit_of(Direction::kForward);
   description.features = kGroupedHeads | kArbitraryStrides | kWritesLse | kUnequalHeadDims | kForwardDeterministic |
                          kEmptyRowsDefined | kNonPositiveScale | composition.claims;
+  if (composition.local_step.takes_softcap) description.features |= kSoftcap;
   description.schedules = bit_of(Schedule::kSingle) | bit_of(Schedule::kContiguous) | bit_of(Schedule::kStriped) |
-                          bit_of(Schedule::kZigzag);
+                          bit_of(Schedule::kZigzag) | bit_of(Schedule::kHeadSplit) | bit_of(Schedule::kAllGather);
   description.head_dim_max = composition.local_step.head_dim_max;
   if (asked != Dtype::kDefault) description.arithmetic = composition.local_step.arithmetic(asked);
   return description;
 }
 
-Status run(const RingComposition& composition, Communicator& communicator, std::uint64_t case_id,
-           const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v, const TensorView& out,
-           const TensorView* lse) {
-  if (!unsupported_reason(describe(composition, Dtype::kDefault), problem).empty()) return Status::kUnsupported;
-  composition.forward(communicator, composition.local_step, composition.parts, problem, case_id, q, k, v, out, lse);
-  return Status::kOk;
+RanksForward algorithm_of(const RingComposition& composition, const Topology& topology) {
+  if (topology.schedule == Schedule::kHeadSplit || topology.head_split_ranks > 1) return composition.head_split;
+  return topology.schedule == Schedule::kAllGather ? composition.all_gather : composition.ring;
 }
 
 }  // namespace
+
+Status forward_on(const RingComposition& composition, Communicator& communicator, std::uint64_t case_id,
+                  const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                  const TensorView& out, const TensorView* lse) {
+  if (!unsupported_reason(describe(composition, Dtype::kDefault), problem).empty()) return Status::kUnsupported;
+  const RanksForward forward = algorithm_of(composition, problem.topology);
+  forward(communicator, composition.local_step, composition.parts, problem, case_id, q, k, v, out, lse);
+  return Status::kOk;
+}
 
 Candidate ring_candidate(const RingComposition& composition) {
   Candidate candidate;
@@ -44,7 +52,7 @@ Candidate ring_candidate(const RingComposition& composition) {
     assert_that(problem.topology.rank_count == 1, "more than one rank runs through on_ranks");
     Status status = Status::kError;
     run_on_threads(1, kDeadlineDefault, [&](Communicator& communicator) {
-      status = run(composition, communicator, 0, problem, q, k, v, out, lse);
+      status = forward_on(composition, communicator, 0, problem, q, k, v, out, lse);
     });
     return status;
   };
@@ -53,7 +61,7 @@ Candidate ring_candidate(const RingComposition& composition) {
       std::uint64_t calls = 0;  // the ranks make the same calls, so it names the same call on each
       body(communicator.rank(), [&](const Problem& problem, const TensorView& q, const TensorView& k,
                                     const TensorView& v, const TensorView& out, const TensorView* lse, void*) {
-        return run(composition, communicator, ++calls, problem, q, k, v, out, lse);
+        return forward_on(composition, communicator, ++calls, problem, q, k, v, out, lse);
       });
     });
   };

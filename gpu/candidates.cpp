@@ -84,7 +84,10 @@ std::vector<LocalStep> gpu_local_steps() {
     LocalStep step;
     step.name = kernel.name;
     step.dtypes = bit_of(kernel.dtype);
-    step.head_dim_max = kernel.describe().head_dim_max;
+    const Description description = kernel.describe();
+    step.head_dim_max = description.head_dim_max;
+    step.takes_blocks = (description.masks & bit_of(MaskKind::kBlockSparse)) != 0;
+    step.takes_softcap = description.has(kSoftcap);
     step.arithmetic = [kernel](Dtype) {
       Arithmetic arithmetic = kernel.describe().arithmetic;
       arithmetic.partial_dtype = Dtype::kF32;

@@ -265,9 +265,14 @@ CaseSpace space_of(const Candidate& candidate) {
   CaseSpace space{members(description.dtypes, Dtype::kF8E5m2), members(description.masks, MaskKind::kBlockSparse), {}};
   space.softcap = description.has(kSoftcap);
   space.sink = description.has(kSink);
-  for (const Schedule schedule : members(description.schedules, Schedule::kZigzag)) {
+  const bool splits_heads = (description.schedules & bit_of(Schedule::kHeadSplit)) != 0;
+  for (const Schedule schedule : members(description.schedules, Schedule::kAllGather)) {
     for (const std::int32_t ranks : {1, 2, 3, 4, 5, 7, 8}) {
       if (schedule != Schedule::kSingle || ranks == 1) space.topologies.push_back({schedule, ranks});
+    }
+    const bool is_ring = schedule != Schedule::kSingle && schedule <= Schedule::kZigzag;
+    for (const std::int32_t ranks : {2, 4, 6}) {
+      if (splits_heads && is_ring) space.topologies.push_back({schedule, ranks, 2});
     }
   }
   return space;

@@ -52,10 +52,15 @@ Mutant mutant_of(const MutantFacts& facts, const Candidate& specimen, Candidate 
   return {facts.name, facts.imitates, facts.source, facts.ends_in_error, specimen, candidate};
 }
 
-Mutant composed_ring(const MutantFacts& facts, RingForward forward, const RingParts& parts) {
+// `edit` puts the edited function into the composition of the specimen.
+template <class Edit>
+Mutant composed_ring(const MutantFacts& facts, const Edit& edit) {
   const std::string step_name = facts.specimen.substr(facts.specimen.find(':') + 1);
-  const LocalStep step = step_name == "double" ? double_step() : named(gpu_local_steps(), step_name);
-  const RingComposition composition{facts.specimen, step, 0, forward, parts, threads_launcher(kDeadline)};
+  RingComposition composition;
+  composition.name = facts.specimen;
+  composition.local_step = step_name == "double" ? double_step() : named(gpu_local_steps(), step_name);
+  composition.launcher = threads_launcher(kDeadline);
+  edit(composition);
   return mutant_of(facts, named(distributed_candidates(), facts.specimen), ring_candidate(composition));
 }
 
@@ -74,14 +79,28 @@ Mutant flash_mutant(const MutantFacts& facts, decltype(&specimen_flash_forward) 
   return mutant_of(facts, specimen_flash(), specimen_flash_of(facts.name, edited));
 }
 
-Mutant ring_mutant(const MutantFacts& facts, RingForward edited) { return composed_ring(facts, edited, {}); }
+Mutant ring_mutant(const MutantFacts& facts, RanksForward edited) {
+  return composed_ring(facts, [&](RingComposition& composition) { composition.ring = edited; });
+}
 
 Mutant plan_mutant(const MutantFacts& facts, RingPlan edited) {
-  return composed_ring(facts, ring_forward, {.plan = edited});
+  return composed_ring(facts, [&](RingComposition& composition) { composition.parts.plan = edited; });
 }
 
 Mutant merge_mutant(const MutantFacts& facts, Merge edited) {
-  return composed_ring(facts, ring_forward, {.merge = edited});
+  return composed_ring(facts, [&](RingComposition& composition) { composition.parts.merge = edited; });
+}
+
+Mutant head_split_mutant(const MutantFacts& facts, RanksForward edited) {
+  return composed_ring(facts, [&](RingComposition& composition) { composition.head_split = edited; });
+}
+
+Mutant head_split_plan_mutant(const MutantFacts& facts, HeadSplitPlanner edited) {
+  return composed_ring(facts, [&](RingComposition& composition) { composition.parts.head_split = edited; });
+}
+
+Mutant all_gather_mutant(const MutantFacts& facts, RanksForward edited) {
+  return composed_ring(facts, [&](RingComposition& composition) { composition.all_gather = edited; });
 }
 
 }  // namespace ringproof

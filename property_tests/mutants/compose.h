@@ -25,8 +25,13 @@ Mutant flash_mutant(const MutantFacts& facts, decltype(&specimen_flash_forward) 
 
 /// An edited distributed/ring.cpp, ring_plan.cpp or merge.cpp. Specimen `ring:double` or
 /// `ring:flash_forward_fp32`.
-Mutant ring_mutant(const MutantFacts& facts, RingForward edited);
+Mutant ring_mutant(const MutantFacts& facts, RanksForward edited);
 Mutant plan_mutant(const MutantFacts& facts, RingPlan edited);
 Mutant merge_mutant(const MutantFacts& facts, Merge edited);
+
+/// An edited head_split.cpp, head_split_plan.cpp or all_gather.cpp, of the same specimens.
+Mutant head_split_mutant(const MutantFacts& facts, RanksForward edited);
+Mutant head_split_plan_mutant(const MutantFacts& facts, HeadSplitPlanner edited);
+Mutant all_gather_mutant(const MutantFacts& facts, RanksForward edited);
 
 }  // namespace ringproof

@@ -22,6 +22,8 @@ constexpr const char* kLines[]{
     "fwd/bf16/b1.hq2.hkv2.sq60.skv64.dqk32.dv32/causal_top_left/scale0.17677669/gauss:3/bhsd/single",
     "fwd/fp32/b1.hq2.hkv2.sq64.skv64.dqk32.dv32/full/scale0.17677669/gauss:4/bhsd/zigzag4",
     "fwd/fp64/b1.hq2.hkv2.sq20.skv40.dqk16.dv16/causal_bottom_right/scale0.25/gauss:5/bhsd/single",
+    "fwd/fp32/b2.hq12.hkv3.sq12.skv12.dqk8.dv8/full/scale0.35355339/gauss:5/bhsd/head_split2",
+    "fwd/fp32/b1.hq2.hkv1.sq14.skv14.dqk8.dv8/full/scale0.35355339/gauss:6/bhsd/all_gather3",
     "fwd/fp32/b1.hq4.hkv2.sq20.skv33.dqk16.dv8/window(9,0)/scale0.25,sink/gauss:452/bhsd/single",
     "fwd/fp16/b1.hq4.hkv2.sq24.skv40.dqk16.dv16/causal_bottom_right/scale0.25,softcap5,sink/gauss:455/bhsd/single",
     "fwd/fp8_e4m3/b1.hq2.hkv1.sq20.skv33.dqk16.dv8/causal_bottom_right/scale0.25,softcap20,sink,descale(0.7,1.3,3)/"
@@ -43,11 +45,23 @@ Outcome outcome_of(const Candidate& candidate) {
 }
 
 std::vector<Mutant> handful() {
-  const std::set<std::string> names{"rescale_of_o_missing", "scores_in_bf16",           "lse_in_base_2",
-                                    "last_hop_dropped",     "zigzag_order_not_undone",  "merge_weights_in_base_2",
-                                    "wrong_direction",      "softcap_after_mask",       "sink_of_kv_head",
-                                    "descale_v_missing",    "window_left_one_too_long", "lse_of_splits_in_base_2",
-                                    "lse_rounded_to_fp32",  "mma_mask_of_other_half"};
+  const std::set<std::string> names{"rescale_of_o_missing",
+                                    "scores_in_bf16",
+                                    "lse_in_base_2",
+                                    "last_hop_dropped",
+                                    "zigzag_order_not_undone",
+                                    "merge_weights_in_base_2",
+                                    "wrong_direction",
+                                    "softcap_after_mask",
+                                    "sink_of_kv_head",
+                                    "descale_v_missing",
+                                    "window_left_one_too_long",
+                                    "lse_of_splits_in_base_2",
+                                    "lse_rounded_to_fp32",
+                                    "mma_mask_of_other_half",
+                                    "ulysses_batch_transposed",
+                                    "ulysses_cut_groups_taken_for_even",
+                                    "all_gather_last_block_early"};
   std::vector<Mutant> chosen = mutants();
   std::erase_if(chosen, [&](const Mutant& mutant) { return !names.contains(mutant.name); });
   return chosen;

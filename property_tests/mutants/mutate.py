@@ -58,6 +58,15 @@ KINDS = {
     ),
     "distributed/ring.cpp": Kind("ring_forward", "decltype(ring_forward)", "ring_mutant"),
     "distributed/ring_plan.cpp": Kind("ring_step", "decltype(ring_step)", "plan_mutant"),
+    "distributed/head_split.cpp": Kind(
+        "head_split_forward", "decltype(head_split_forward)", "head_split_mutant"
+    ),
+    "distributed/head_split_plan.cpp": Kind(
+        "head_split_plan", "decltype(head_split_plan)", "head_split_plan_mutant"
+    ),
+    "distributed/all_gather.cpp": Kind(
+        "all_gather_forward", "decltype(all_gather_forward)", "all_gather_mutant"
+    ),
     "distributed/merge.cpp": Kind("merge_partial", "decltype(merge_partial)", "merge_mutant"),
 }
 NAMESPACE = "namespace ringproof {"

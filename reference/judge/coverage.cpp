@@ -76,8 +76,8 @@ class RowCoverage {
         tile_kv_(tile_kv),
         merges_(merges_of(problem_.topology) > 0) {
     if (!merges_) return;
-    owners_ = owner_of_tokens(problem_.topology, problem_.seqlen_kv);
-    owners_of_rows_ = owner_of_tokens(problem_.topology, problem_.seqlen_q);
+    owners_ = owner_of_tokens(ring_of(problem_.topology), problem_.seqlen_kv);
+    owners_of_rows_ = owner_of_tokens(ring_of(problem_.topology), problem_.seqlen_q);
   }
 
   void add(std::int64_t row_linear, double lse) {
@@ -139,7 +139,7 @@ class RowCoverage {
                   std::int32_t rank_of_row) {
     const TensorView v = reference_.inputs.v.view();
     const auto columns = static_cast<std::size_t>(problem_.head_dim_v);
-    std::vector<Side> sides(static_cast<std::size_t>(problem_.topology.rank_count),
+    std::vector<Side> sides(static_cast<std::size_t>(ring_of(problem_.topology).rank_count),
                             {0, std::vector<double>(columns), std::vector<double>(columns)});
     for (const WeighedKey& one : keys) {
       Side& side = sides[static_cast<std::size_t>(owners_[static_cast<std::size_t>(one.key)])];

@@ -64,8 +64,9 @@ class RowForward {
  public:
   RowForward(const Problem& problem, const Visibility& visibility, const TensorView& q, ForwardAnswer& answer)
       : problem_(problem), visibility_(visibility), q_(q), answer_(answer) {
-    for (int rank = 0; rank < problem.topology.rank_count; ++rank) {
-      shards_.push_back(owned_tokens(problem.topology, rank, problem.seqlen_kv));
+    const Topology ring = ring_of(problem.topology);
+    for (int rank = 0; rank < ring.rank_count; ++rank) {
+      shards_.push_back(owned_tokens(ring, rank, problem.seqlen_kv));
     }
   }
 
@@ -278,7 +279,7 @@ class RowForward {
   const TensorView& q_;
   ForwardAnswer& answer_;
   std::vector<KeyRange> seen_;                 // by the row at hand
-  std::vector<std::vector<TokenRun>> shards_;  // by rank
+  std::vector<std::vector<TokenRun>> shards_;  // by rank of the ring
   Real score_max_ = 0, key_score_max_ = 0, weight_sum_ = 0;
 };
 

@@ -32,16 +32,29 @@ std::vector<double> widen(const TensorView& tensor, std::int64_t b, std::int64_t
   return values;
 }
 
-void partial_row(const LocalProblem& problem, const Block& block, const std::vector<double>& q, const KeyRange& seen,
-                 std::vector<double>& weights, std::vector<double>& out, double& lse) {
+// The keys a row sees: those of its band whose tile is visible.
+void find_seen(const LocalProblem& problem, std::int64_t row, std::vector<std::int64_t>& seen) {
+  seen.clear();
+  const KeyRange in_band = visible_keys(problem.band, row, problem.seqlen_kv);
+  const std::int64_t tiles = problem.block_mask == nullptr ? 0 : (problem.seqlen_kv - 1) / problem.block_kv + 1;
+  for (std::int64_t key = in_band.begin; key < in_band.end; ++key) {
+    const bool is_visible = problem.block_mask == nullptr ||
+                            problem.block_mask[row / problem.block_q * tiles + key / problem.block_kv] != 0;
+    if (is_visible) seen.push_back(key);
+  }
+}
+
+void partial_row(const LocalProblem& problem, const Block& block, const std::vector<double>& q,
+                 const std::vector<std::int64_t>& seen, std::vector<double>& weights, std::vector<double>& out,
+                 double& lse) {
   const std::int64_t d = problem.head_dim_qk, dv = problem.head_dim_v;
   std::fill(out.begin(), out.end(), 0.0);
   lse = kMinusInfinity;
-  if (seen.count() == 0) return;
-  weights.resize(static_cast<std::size_t>(seen.count()));
+  if (seen.empty()) return;
+  weights.resize(seen.size());
   double maximum = kMinusInfinity;
-  for (std::int64_t j = 0; j < seen.count(); ++j) {
-    const double* k = block.k.data() + (seen.begin + j) * d;
+  for (std::size_t j = 0; j < seen.size(); ++j) {
+    const double* k = block.k.data() + seen[j] * d;
     double dot = 0;
     for (std::int64_t c = 0; c < d; ++c) dot += q[c] * k[c];
     weights[j] = problem.softmax_scale * dot;
@@ -50,8 +63,8 @@ void partial_row(const LocalProblem& problem, const Block& block, const std::vec
   }
   double sum = 0;
   for (double& weight : weights) sum += weight = std::exp(weight - maximum);
-  for (std::int64_t j = 0; j < seen.count(); ++j) {
-    const double* v = block.v.data() + (seen.begin + j) * dv;
+  for (std::size_t j = 0; j < seen.size(); ++j) {
+    const double* v = block.v.data() + seen[j] * dv;
     for (std::int64_t c = 0; c < dv; ++c) out[c] += weights[j] * v[c];
   }
   for (double& value : out) value /= sum;
@@ -63,6 +76,7 @@ void partial_row(const LocalProblem& problem, const Block& block, const std::vec
 void partial_attention(const LocalProblem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
                        const TensorView& out, const TensorView& lse) {
   assert_that(problem.documents == 0, "partial attention takes no documents yet");
+  std::vector<std::int64_t> seen;
   std::vector<double> weights, row(static_cast<std::size_t>(problem.head_dim_v)), query;
   const std::int64_t group = problem.heads_q / problem.heads_kv;
   for (std::int64_t b = 0; b < problem.batch; ++b) {
@@ -72,7 +86,8 @@ void partial_attention(const LocalProblem& problem, const TensorView& q, const T
         query.clear();
         for (std::int64_t c = 0; c < problem.head_dim_qk; ++c) query.push_back(q.load(b, h, i, c));
         double row_lse = 0;
-        partial_row(problem, block, query, visible_keys(problem.band, i, problem.seqlen_kv), weights, row, row_lse);
+        find_seen(problem, i, seen);
+        partial_row(problem, block, query, seen, weights, row, row_lse);
         for (std::int64_t c = 0; c < problem.head_dim_v; ++c) out.store(b, h, i, c, row[c]);
         lse.store(b, h, i, 0, row_lse);
       }

@@ -9,6 +9,9 @@ std::string unsupported_reason(const Description& description, const Problem& pr
   if (lacks(description.schedules, problem.topology.schedule)) {
     return std::string("schedule ") + to_string(problem.topology.schedule);
   }
+  if (problem.topology.head_split_ranks > 1 && lacks(description.schedules, Schedule::kHeadSplit)) {
+    return "schedule hybrid";
+  }
   if (problem.heads_q != problem.heads_kv && !description.has(kGroupedHeads)) return "grouped heads";
   if (problem.head_dim_qk != problem.head_dim_v && !description.has(kUnequalHeadDims))
     return "head_dim_qk != head_dim_v";

@@ -33,7 +33,7 @@ enum Feature : std::uint32_t {
 };
 
 /// What a candidate supports, claims and declares, for one dtype and direction: the C++ twin of
-/// rp_description. Bit n of a set is the enum value n.
+/// rp_description. Bit n of a set is the enum value n. A hybrid needs the bits of head_split and of its ring.
 struct Description {
   std::uint32_t dtypes = 0, masks = 0, directions = 1, features = 0, schedules = 1;
   std::int32_t head_dim_multiple = 0;             ///< 0 any

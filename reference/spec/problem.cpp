@@ -97,17 +97,9 @@ void validate(const Problem& problem) {
 }
 
 void require_built(const Problem& problem) {
-  const auto refuse = [](const std::string& what) {
-    throw InputError(what + " is not judged by this version yet; leave it out");
-  };
   const bool is_descaled = problem.descale_q != 1 || problem.descale_k != 1 || problem.descale_v != 1;
   if (is_descaled && !is_fp8(problem.dtype)) {
     throw InputError("descale factors belong to fp8 storage; leave them out");
-  }
-  const Topology& topology = problem.topology;
-  if (topology.head_split_ranks > 1 || topology.schedule == Schedule::kHeadSplit ||
-      topology.schedule == Schedule::kAllGather) {
-    refuse("the topology " + to_string(topology));
   }
 }
 

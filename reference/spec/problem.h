@@ -58,8 +58,8 @@ Dtype dtype_of_lse(Dtype storage);
 /// so on.
 void validate(const Problem& problem);
 
-/// Throws InputError with one sentence when the problem is well-formed but asks for what this version does
-/// not judge yet (some topologies).
+/// Throws InputError with one sentence when the problem is well-formed but asks for what no candidate is asked
+/// (descale factors without fp8 storage).
 void require_built(const Problem& problem);
 
 }  // namespace ringproof

@@ -1,5 +1,6 @@
 #include "reference/spec/schedule.h"
 
+#include <algorithm>
 #include <array>
 
 #include "reference/spec/error.h"
@@ -16,11 +17,23 @@ TokenRun piece(std::int64_t seqlen, std::int64_t pieces, std::int64_t index) {
   return {piece_begin(seqlen, pieces, index), piece_begin(seqlen, pieces, index + 1), 1};
 }
 
+// Piece `index` of `pieces` of a run.
+TokenRun piece_of(const TokenRun& run, std::int64_t pieces, std::int64_t index) {
+  const TokenRun places = piece(run.count(), pieces, index);
+  return {run.begin + places.begin * run.step, std::min(run.end, run.begin + places.end * run.step), run.step};
+}
+
 }  // namespace
 
 std::vector<TokenRun> owned_tokens(const Topology& topology, int rank, std::int64_t seqlen) {
   const std::int64_t ranks = topology.rank_count;
   assert_that(rank >= 0 && rank < ranks, "a rank lies in [0, rank_count)");
+  if (topology.head_split_ranks > 1) {
+    const int head_split_ranks = topology.head_split_ranks;
+    std::vector<TokenRun> runs = owned_tokens(ring_of(topology), rank / head_split_ranks, seqlen);
+    for (TokenRun& run : runs) run = piece_of(run, head_split_ranks, rank % head_split_ranks);
+    return runs;
+  }
   switch (topology.schedule) {
     case Schedule::kSingle: return {{0, seqlen, 1}};
     case Schedule::kStriped: return {{rank, seqlen, ranks}};
@@ -57,14 +70,15 @@ std::vector<std::int32_t> owner_of_tokens(const Topology& topology, std::int64_t
   return owners;
 }
 
+Topology ring_of(const Topology& topology) {
+  const bool sees_all_keys = topology.schedule == Schedule::kHeadSplit || topology.schedule == Schedule::kAllGather;
+  if (sees_all_keys) return {Schedule::kSingle};
+  return {topology.schedule, topology.rank_count / topology.head_split_ranks};
+}
+
 std::int64_t merges_of(const Topology& topology) {
-  const std::int64_t ring_ranks = topology.rank_count / topology.head_split_ranks;
-  switch (topology.schedule) {
-    case Schedule::kContiguous:
-    case Schedule::kStriped: return ring_ranks - 1;
-    case Schedule::kZigzag: return 2 * ring_ranks - 1;
-    default: return 0;
-  }
+  const Topology ring = ring_of(topology);
+  return ring.schedule == Schedule::kZigzag ? 2 * ring.rank_count - 1 : ring.rank_count - 1;
 }
 
 const char* to_string(Schedule schedule) {

@@ -53,6 +53,41 @@ TEST(Schedule, RunsAreThosePublished) {
   EXPECT_EQ(owned_tokens({Schedule::kZigzag, 2}, 1, 8), (std::vector<TokenRun>{{2, 4, 1}, {4, 6, 1}}));
 }
 
+TEST(Schedule, AHybridSplitsTheRunsOfItsRing) {
+  for (const Schedule schedule : {Schedule::kContiguous, Schedule::kStriped, Schedule::kZigzag}) {
+    for (const std::int64_t seqlen : {0, 5, 23, 64}) {
+      const Topology hybrid{schedule, 6, 3};
+      std::vector<int> owned(static_cast<std::size_t>(seqlen), 0);
+      for (int rank = 0; rank < 6; ++rank) {
+        const std::vector<TokenRun> runs = owned_tokens(hybrid, rank, seqlen),
+                                    of_ring = owned_tokens({schedule, 2}, rank / 3, seqlen);
+        ASSERT_EQ(runs.size(), of_ring.size());
+        for (std::size_t run = 0; run < runs.size(); ++run) {
+          EXPECT_EQ(runs[run].step, of_ring[run].step);
+          EXPECT_LE(of_ring[run].begin, runs[run].begin);
+          EXPECT_LE(runs[run].end, of_ring[run].end);
+          // Its pieces lie behind one another.
+          const TokenRun next = owned_tokens(hybrid, rank - rank % 3 + (rank + 1) % 3, seqlen)[run];
+          if (rank % 3 < 2) {
+            EXPECT_EQ(next.begin, runs[run].begin + runs[run].count() * runs[run].step);
+          }
+        }
+        for (const std::int64_t token : local_tokens_of(hybrid, rank, seqlen)) ++owned[static_cast<std::size_t>(token)];
+      }
+      EXPECT_EQ(owned, std::vector<int>(static_cast<std::size_t>(seqlen), 1)) << to_string(hybrid) << " " << seqlen;
+    }
+  }
+  EXPECT_EQ(owned_tokens({Schedule::kZigzag, 4, 2}, 1, 16), (std::vector<TokenRun>{{2, 4, 1}, {14, 16, 1}}));
+  EXPECT_EQ(owned_tokens({Schedule::kStriped, 4, 2}, 2, 12), (std::vector<TokenRun>{{1, 7, 2}}));
+}
+
+TEST(Schedule, PartialResultsAreMadeInTheRingOfATopology) {
+  EXPECT_EQ(ring_of({Schedule::kZigzag, 8, 2}), (Topology{Schedule::kZigzag, 4}));
+  EXPECT_EQ(ring_of({Schedule::kStriped, 3}), (Topology{Schedule::kStriped, 3}));
+  EXPECT_EQ(ring_of({Schedule::kHeadSplit, 4}), Topology{Schedule::kSingle});
+  EXPECT_EQ(ring_of({Schedule::kAllGather, 4}), Topology{Schedule::kSingle});
+}
+
 TEST(Schedule, PiecesOfTheLongestSequencesDoNotOverflow) {
   const std::int64_t seqlen = (std::int64_t{1} << 61) - 1;
   const Topology topology{Schedule::kZigzag, 7};

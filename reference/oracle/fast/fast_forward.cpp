@@ -73,8 +73,9 @@ class FastForward {
         visibility_(problem),
         kernels_(panel_kernels()),
         packing_(pack_kernels()) {
-    for (int rank = 0; rank < problem.topology.rank_count; ++rank) {
-      shards_.push_back(owned_tokens(problem.topology, rank, problem.seqlen_kv));
+    const Topology ring = ring_of(problem.topology);
+    for (int rank = 0; rank < ring.rank_count; ++rank) {
+      shards_.push_back(owned_tokens(ring, rank, problem.seqlen_kv));
     }
   }
 

@@ -1,0 +1,485 @@
+// A transfer is two messages: a fixed one with header and length, then the payload, in pieces that fit MPI's int
+// counts. Both are posted at once, so that a payload travels while the rank computes where MPI makes progress by
+// itself; Open MPI 4.1 makes none outside MPI calls. The header is compared when it arrives, before anything is said
+// about the payload.
+//
+// No wait blocks inside MPI: requests are tested in a loop that also looks for notices of other ranks and at the clock.
+// After a failure no request is completed or freed, and memory of allocate() is kept: MPI may still write it. The
+// process ends soon.
+//
+// Standard calls only (MPI 2), MPI_THREAD_FUNNELED.
+
+#include "distributed/communicator_mpi.h"
+
+#include <fcntl.h>
+#include <mpi.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <sstream>
+#include <thread>
+
+#include "distributed/collectives.h"
+#include "reference/spec/error.h"
+
+namespace ringproof {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kPieceBytesMax = std::size_t{1} << 30;
+constexpr milliseconds kGrace{500};  // between a rank's last message and the notice of its end, which may overtake it
+constexpr int kExitInconclusive = 3;
+
+enum Tag { kHeaderTag = 1, kPayloadTag = 2, kNoticeTag = 3, kMessageTag = 4 };
+
+struct Wire {
+  TransferHeader header;
+  std::uint64_t count;
+};
+
+struct Notice {
+  enum Kind : std::int32_t { kFailed, kEnded, kEndedByItsOwnFailure };
+  Kind kind;
+  char text[1020];
+};
+
+struct Transfer {
+  bool is_send;
+  int peer;
+  TransferHeader header;
+  std::span<std::byte> bytes;  // only read when is_send
+  Wire wire{};
+  MPI_Request header_request = MPI_REQUEST_NULL;
+  std::vector<MPI_Request> payload{};
+  bool is_done = false;
+};
+
+// Thrown in ranks that end because another one failed: never the cause.
+struct GroupFailed : Error {
+  using Error::Error;
+};
+
+void check(int code, const char* call) {
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING];
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  throw Error(std::string(call) + ": " + std::string(text, static_cast<std::size_t>(length)));
+}
+
+std::string words(const TransferHeader& header, std::size_t count) {
+  std::ostringstream text;
+  text << "block " << header.block << " part " << header.part << " of step " << header.step << " (case "
+       << header.case_id << ", " << count << " bytes)";
+  return text.str();
+}
+
+std::string words(const Transfer& transfer) {
+  return words(transfer.header, transfer.bytes.size()) + (transfer.is_send ? " to rank " : " from rank ") +
+         std::to_string(transfer.peer);
+}
+
+// Where this rank stands, readable by a signal handler at any time: two texts, of which one is whole.
+char standing_texts[2][512];
+std::atomic<int> standing_now = 0;
+
+void stand(const std::string& text) {
+  const int next = 1 - standing_now.load();
+  std::snprintf(standing_texts[next], sizeof standing_texts[next], "ringproof: %s\n", text.c_str());
+  standing_now = next;
+}
+
+// Where the report goes besides stderr, whose end mpirun may not forward any more; empty: nowhere.
+char report_file[512];
+
+extern "C" void report_and_exit(int) {
+  const char* const text = standing_texts[standing_now.load()];
+  const int file = report_file[0] == '\0' ? -1 : open(report_file, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  bool is_written = file >= 0 && write(file, text, std::strlen(text)) >= 0;
+  is_written = write(STDERR_FILENO, text, std::strlen(text)) >= 0 || is_written;
+  _exit(is_written ? kExitInconclusive : kExitInconclusive + 1);
+}
+
+}  // namespace
+
+class MpiJob::World final : public Communicator {
+ public:
+  explicit World(milliseconds deadline) : deadline_(deadline) {
+    int provided = 0;
+    check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+    for (MPI_Comm* const comm : {&data_, &notices_, &messages_}) {
+      check(MPI_Comm_dup(MPI_COMM_WORLD, comm), "MPI_Comm_dup");
+      check(MPI_Comm_set_errhandler(*comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+    }
+    check(MPI_Comm_rank(data_, &rank_), "MPI_Comm_rank");
+    check(MPI_Comm_size(data_, &rank_count_), "MPI_Comm_size");
+    has_ended_.resize(static_cast<std::size_t>(rank_count_));
+    causes_.resize(static_cast<std::size_t>(rank_count_));
+    stand_computing("nothing yet", -1);
+    if (const char* const folder = std::getenv(kMpiReportsVariable)) {
+      std::snprintf(report_file, sizeof report_file, "%s/rank-%d", folder, rank_);
+    }
+    std::signal(SIGTERM, report_and_exit);
+  }
+
+  int rank() const override { return rank_; }
+  int rank_count() const override { return rank_count_; }
+
+  std::shared_ptr<std::byte> allocate(std::size_t bytes) override {
+    const std::shared_ptr<std::byte> memory = Communicator::allocate(bytes);
+    std::erase_if(allocated_, [](const std::weak_ptr<std::byte>& one) { return one.expired(); });
+    allocated_.push_back(memory);
+    return memory;
+  }
+
+  Event exchange(const Exchange& exchange, std::span<const Event> after) override {
+    for (const Event& event : after) wait(event);
+    require_alive();
+    std::vector<std::unique_ptr<Transfer>> transfers;
+    for (const Receive& receive : exchange.receives) {
+      transfers.push_back(transfer(false, receive.peer, receive.header, receive.bytes));
+    }
+    for (const Send& send : exchange.sends) {
+      const std::span<std::byte> bytes{const_cast<std::byte*>(send.bytes.data()), send.bytes.size()};
+      transfers.push_back(transfer(true, send.peer, send.header, bytes));
+    }
+    for (const std::unique_ptr<Transfer>& one : transfers) post(*one);
+    exchanges_.push_back(std::move(transfers));
+    test(exchanges_.back());
+    return {static_cast<std::int64_t>(exchanges_.size())};
+  }
+
+  Event compute(const Compute& compute, std::span<const Event> after) override {
+    for (const Event& event : after) wait(event);
+    look_for_notices();
+    require_alive();
+    stand_computing(compute.name, compute.step);
+    compute.run(nullptr);
+    return {};
+  }
+
+  void wait(Event event) override {
+    look_for_notices();
+    require_alive();
+    if (event.id == 0) return;
+    assert_that(event.id <= static_cast<std::int64_t>(exchanges_.size()), "an event belongs to its communicator");
+    auto& transfers = exchanges_[static_cast<std::size_t>(event.id - 1)];
+    const auto until = Clock::now() + deadline_;
+    const Transfer* named = nullptr;
+    Clock::time_point grace_until{};
+    for (int turn = 0; const Transfer* const pending = test(transfers); ++turn) {
+      if (named != pending) stand("rank " + std::to_string(rank_) + " waits for " + words(*(named = pending)));
+      const bool is_peer_gone = has_ended_[static_cast<std::size_t>(pending->peer)];
+      if (is_peer_gone && grace_until == Clock::time_point{}) grace_until = Clock::now() + kGrace;
+      if (is_peer_gone && Clock::now() >= grace_until) refuse(*pending, words(*pending) + ": that rank has ended");
+      if (Clock::now() >= until) {
+        refuse(*pending, words(*pending) + " did not happen within " + std::to_string(deadline_.count()) + " ms");
+      }
+      rest(turn);
+      look_for_notices();
+      require_alive();
+    }
+    if (!transfers.empty()) {
+      stand("rank " + std::to_string(rank_) + " goes on after " + words(*transfers.back()));
+    }
+    transfers.clear();
+  }
+
+  void barrier() override {
+    const std::vector<std::span<std::byte>> nothing(static_cast<std::size_t>(rank_count_));
+    Exchange exchange;
+    add_all_gather(exchange, *this, {}, nothing, {0, -1, 0, -1});
+    wait(this->exchange(exchange, {}));
+  }
+
+  void withdraw() noexcept override {
+    for (auto& transfers : exchanges_) {
+      try {
+        const Transfer* const pending = test(transfers);
+        if (pending == nullptr) {
+          transfers.clear();
+          continue;
+        }
+        if (failure_.empty()) fail(place(*pending) + "left before " + words(*pending) + " had happened");
+      } catch (const std::exception& error) {
+        if (failure_.empty()) fail(error.what());
+      }
+      keep_memory();
+    }
+  }
+
+  void run(const std::function<void(Communicator&)>& body) {
+    bool is_consequence = false;
+    std::string thrown;
+    try {
+      body(*this);
+    } catch (const GroupFailed&) {
+      is_consequence = true;
+    } catch (const std::exception& error) {
+      thrown = *error.what() == '\0' ? "an exception without words" : error.what();
+    } catch (...) {
+      thrown = "an exception of unknown type";
+    }
+    withdraw();
+    const std::string name = "rank " + std::to_string(rank_);
+    if (!thrown.empty()) fail(thrown.starts_with(name) ? thrown : name + ": " + thrown);
+    const bool is_own = !is_consequence && !own_failure_.empty();
+    causes_[static_cast<std::size_t>(rank_)] = is_own ? own_failure_ : "";
+    tell(is_own ? Notice::kEndedByItsOwnFailure : Notice::kEnded, own_failure_);
+    await_ends();
+    for (const std::string& cause : causes_) {
+      if (!cause.empty()) throw Error(cause);
+    }
+    if (!failure_.empty()) throw Error(failure_);
+  }
+
+  // The last sentence of a rank is its cause; the first is what others end by.
+  void fail(const std::string& sentence) {
+    own_failure_ = sentence;
+    if (!failure_.empty()) return;
+    failure_ = sentence;
+    tell(Notice::kFailed, sentence);
+  }
+
+  void send(int rank, std::span<const std::byte> bytes) {
+    require_alive();
+    if (bytes.size() > kPieceBytesMax)
+      throw Error("a message of more than 2^30 bytes for rank " + std::to_string(rank));
+    MPI_Request request = MPI_REQUEST_NULL;
+    check(MPI_Isend(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, rank, kMessageTag, messages_, &request),
+          "MPI_Isend");
+    until_true("a message to rank " + std::to_string(rank), false, [&] {
+      int is_done = 0;
+      check(MPI_Test(&request, &is_done, MPI_STATUS_IGNORE), "MPI_Test");
+      return is_done != 0;
+    });
+  }
+
+  std::vector<std::byte> receive(int rank, bool is_patient) {
+    MPI_Status status;
+    until_true("a message from rank " + std::to_string(rank), is_patient, [&] {
+      int is_there = 0;
+      check(MPI_Iprobe(rank, kMessageTag, messages_, &is_there, &status), "MPI_Iprobe");
+      return is_there != 0;
+    });
+    int count = 0;
+    check(MPI_Get_count(&status, MPI_BYTE, &count), "MPI_Get_count");
+    std::vector<std::byte> bytes(static_cast<std::size_t>(count));
+    MPI_Request request = MPI_REQUEST_NULL;
+    check(MPI_Irecv(bytes.data(), count, MPI_BYTE, rank, kMessageTag, messages_, &request), "MPI_Irecv");
+    until_true("a message from rank " + std::to_string(rank), false, [&] {
+      int is_done = 0;
+      check(MPI_Test(&request, &is_done, MPI_STATUS_IGNORE), "MPI_Test");
+      return is_done != 0;
+    });
+    return bytes;
+  }
+
+  int end(int exit_code) {
+    std::fflush(nullptr);
+    if (!failure_.empty()) {
+      MPI_Abort(MPI_COMM_WORLD, kExitInconclusive);
+      return kExitInconclusive;
+    }
+    std::signal(SIGTERM, SIG_DFL);
+    if (!is_finalized_) MPI_Finalize();
+    is_finalized_ = true;
+    return exit_code;
+  }
+
+  const std::string& failure() const { return failure_; }
+
+ private:
+  std::string place(const Transfer& transfer) const {
+    return "rank " + std::to_string(rank_) + ", step " + std::to_string(transfer.header.step) + ": ";
+  }
+
+  void require_alive() const {
+    if (!failure_.empty()) {
+      throw GroupFailed("rank " + std::to_string(rank_) + " ended because another failed: " + failure_);
+    }
+  }
+
+  [[noreturn]] void refuse(const Transfer& transfer, const std::string& sentence) {
+    fail(place(transfer) + sentence);
+    throw Error(own_failure_);
+  }
+
+  std::unique_ptr<Transfer> transfer(bool is_send, int peer, const TransferHeader& header, std::span<std::byte> bytes) {
+    auto one = std::make_unique<Transfer>(Transfer{is_send, peer, header, bytes});
+    if (peer < 0 || peer >= rank_count_) {
+      refuse(*one, words(header, bytes.size()) + " has peer " + std::to_string(peer) + ", outside [0, " +
+                       std::to_string(rank_count_) + ")");
+    }
+    return one;
+  }
+
+  void post(Transfer& one) {
+    one.wire = {one.header, one.bytes.size()};
+    const auto start = [&](void* bytes, std::size_t count, int tag, MPI_Request& request) {
+      one.is_send
+          ? check(MPI_Isend(bytes, static_cast<int>(count), MPI_BYTE, one.peer, tag, data_, &request), "MPI_Isend")
+          : check(MPI_Irecv(bytes, static_cast<int>(count), MPI_BYTE, one.peer, tag, data_, &request), "MPI_Irecv");
+    };
+    start(&one.wire, sizeof one.wire, kHeaderTag, one.header_request);
+    for (std::size_t at = 0; at < one.bytes.size(); at += kPieceBytesMax) {
+      one.payload.push_back(MPI_REQUEST_NULL);
+      start(one.bytes.data() + at, std::min(kPieceBytesMax, one.bytes.size() - at), kPayloadTag, one.payload.back());
+    }
+  }
+
+  // Moves transfers on; the first that has not ended, or null.
+  const Transfer* test(std::vector<std::unique_ptr<Transfer>>& transfers) {
+    const Transfer* pending = nullptr;
+    for (const std::unique_ptr<Transfer>& one : transfers) {
+      if (!one->is_done) one->is_done = test(*one);
+      if (!one->is_done && pending == nullptr) pending = one.get();
+    }
+    return pending;
+  }
+
+  bool test(Transfer& one) {
+    int is_done = 0;
+    if (one.header_request != MPI_REQUEST_NULL) {
+      check(MPI_Test(&one.header_request, &is_done, MPI_STATUS_IGNORE), "MPI_Test");
+      if (!is_done) return false;
+      if (!(one.wire.header == one.header && one.wire.count == one.bytes.size())) {
+        refuse(one, "wanted " + words(one) + ", got " + words(one.wire.header, one.wire.count));
+      }
+    }
+    for (MPI_Request& request : one.payload) {
+      check(MPI_Test(&request, &is_done, MPI_STATUS_IGNORE), "MPI_Test");
+      if (!is_done) return false;
+    }
+    return true;
+  }
+
+  // To all others. Buffers stay, since nobody waits for these.
+  void tell(Notice::Kind kind, const std::string& text) {
+    told_.push_back({kind, {}});
+    std::snprintf(told_.back().text, sizeof told_.back().text, "%s", text.c_str());
+    for (int peer = 0; peer < rank_count_; ++peer) {
+      MPI_Request request = MPI_REQUEST_NULL;
+      if (peer == rank_) continue;
+      MPI_Isend(&told_.back(), sizeof(Notice), MPI_BYTE, peer, kNoticeTag, notices_, &request);
+      notice_requests_.push_back(request);
+    }
+  }
+
+  void look_for_notices() {
+    for (;;) {
+      int is_there = 0;
+      MPI_Status status;
+      check(MPI_Iprobe(MPI_ANY_SOURCE, kNoticeTag, notices_, &is_there, &status), "MPI_Iprobe");
+      if (!is_there) return;
+      Notice notice;
+      check(MPI_Recv(&notice, sizeof notice, MPI_BYTE, status.MPI_SOURCE, kNoticeTag, notices_, MPI_STATUS_IGNORE),
+            "MPI_Recv");
+      const auto from = static_cast<std::size_t>(status.MPI_SOURCE);
+      if (notice.kind == Notice::kEndedByItsOwnFailure) causes_[from] = notice.text;
+      if (notice.kind != Notice::kFailed) has_ended_[from] = true;
+      if (notice.kind == Notice::kFailed && failure_.empty()) failure_ = notice.text;
+    }
+  }
+
+  // Every rank tells its end; one that is dead or stopped keeps the others for a deadline at most.
+  void await_ends() {
+    has_ended_[static_cast<std::size_t>(rank_)] = true;
+    const auto until = Clock::now() + deadline_;
+    for (int turn = 0; std::find(has_ended_.begin(), has_ended_.end(), false) != has_ended_.end(); ++turn) {
+      stand("rank " + std::to_string(rank_) + " has ended and waits for the others to");
+      if (Clock::now() >= until) {
+        fail("rank " + std::to_string(rank_) + ": not all ranks ended within " + std::to_string(deadline_.count()) +
+             " ms");
+        return;
+      }
+      rest(turn);
+      look_for_notices();
+    }
+    MPI_Waitall(static_cast<int>(notice_requests_.size()), notice_requests_.data(), MPI_STATUSES_IGNORE);
+    notice_requests_.clear();
+  }
+
+  template <class Test>
+  void until_true(const std::string& what, bool is_patient, const Test& is_true) {
+    const auto until = Clock::now() + deadline_;
+    stand("rank " + std::to_string(rank_) + " waits for " + what);
+    for (int turn = 0; !is_true(); ++turn) {
+      if (!is_patient && Clock::now() >= until) {
+        fail("rank " + std::to_string(rank_) + ": " + what + " did not come within " +
+             std::to_string(deadline_.count()) + " ms");
+        throw Error(own_failure_);
+      }
+      rest(turn);
+      look_for_notices();
+      require_alive();
+    }
+  }
+
+  // Ranks share cores: first let others run, then sleep longer and longer.
+  static void rest(int turn) {
+    if (turn < 200) {
+      sched_yield();
+    } else {
+      std::this_thread::sleep_for(std::chrono::microseconds(std::min(turn, 1000)));
+    }
+  }
+
+  void stand_computing(const std::string& name, int step) {
+    std::string text = "rank " + std::to_string(rank_) + " computes " + name + " of step " + std::to_string(step);
+    for (std::size_t at = 0; !exchanges_.empty() && at < exchanges_.back().size(); ++at) {
+      const Transfer& one = *exchanges_.back()[at];
+      if (!one.is_done && !one.is_send) return stand(text + ", next comes " + words(one));
+    }
+    stand(text);
+  }
+
+  // MPI may write there until the process ends.
+  void keep_memory() {
+    for (const std::weak_ptr<std::byte>& one : allocated_) {
+      if (std::shared_ptr<std::byte> memory = one.lock()) kept_.push_back(std::move(memory));
+    }
+    allocated_.clear();
+  }
+
+  milliseconds deadline_;
+  MPI_Comm data_ = MPI_COMM_NULL, notices_ = MPI_COMM_NULL, messages_ = MPI_COMM_NULL;
+  int rank_ = 0, rank_count_ = 0;
+  std::vector<std::vector<std::unique_ptr<Transfer>>> exchanges_;  // by event id - 1
+  std::vector<std::weak_ptr<std::byte>> allocated_;
+  std::vector<std::shared_ptr<std::byte>> kept_;
+  std::deque<Notice> told_;
+  std::vector<MPI_Request> notice_requests_;
+  std::vector<bool> has_ended_;
+  std::vector<std::string> causes_;    // of ranks that ended by their own failure
+  std::string failure_, own_failure_;  // the first heard of; this rank's own
+  bool is_finalized_ = false;
+};
+
+MpiJob::MpiJob(milliseconds deadline) : world_(std::make_unique<World>(deadline)) {}
+MpiJob::~MpiJob() { world_->end(0); }
+Communicator& MpiJob::world() { return *world_; }
+void MpiJob::run(const std::function<void(Communicator&)>& body) { world_->run(body); }
+void MpiJob::send(int rank, std::span<const std::byte> bytes) { world_->send(rank, bytes); }
+std::vector<std::byte> MpiJob::receive(int rank, bool is_patient) { return world_->receive(rank, is_patient); }
+void MpiJob::fail(const std::string& sentence) { world_->fail(sentence); }
+const std::string& MpiJob::failure() const { return world_->failure(); }
+int MpiJob::end(int exit_code) { return world_->end(exit_code); }
+
+bool is_in_mpi_job() {
+  for (const char* const name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"}) {
+    if (std::getenv(name) != nullptr) return true;
+  }
+  return false;
+}
+
+}  // namespace ringproof

@@ -1,0 +1,128 @@
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "distributed/all_gather.h"
+#include "distributed/communicator_recording.h"
+#include "distributed/communicator_threads.h"
+#include "distributed/head_split.h"
+#include "distributed/ring.h"
+#include "reference/spec/visibility.h"
+
+namespace ringproof {
+
+/// O and lse of whole sequences, gathered from ranks.
+struct Answer {
+  Tensor out, lse;
+};
+
+/// What one rank did.
+struct RankRecord {
+  std::vector<Record> records;
+  std::int64_t memory_bytes_peak;
+
+  std::int64_t bytes_sent() const {
+    std::int64_t bytes = 0;
+    for (const Record& record : records) bytes += record.bytes_sent;
+    return bytes;
+  }
+  std::int64_t exchanges() const {
+    std::int64_t count = 0;
+    for (const Record& record : records) count += record.kind == Record::Kind::kExchangePosted;
+    return count;
+  }
+};
+
+/// The algorithm that a topology names.
+inline RanksForward forward_of(const Topology& topology) {
+  if (topology.schedule == Schedule::kHeadSplit || topology.head_split_ranks > 1) return head_split_forward;
+  return topology.schedule == Schedule::kAllGather ? all_gather_forward : ring_forward;
+}
+
+// Copies between a whole tensor and the shard of a rank.
+inline void move_shard(const TensorView& whole, const TensorView& shard, const Topology& topology, int rank,
+                       bool to_shard) {
+  const auto run_of = [](TensorView view, const TokenRun& run) {
+    if (run.count() > 0) view.data = view.at(0, 0, run.begin, 0);
+    view.shape[2] = run.count();
+    view.stride[2] *= run.step;
+    return view;
+  };
+  std::int64_t local_begin = 0;
+  for (const TokenRun& run : owned_tokens(topology, rank, whole.shape[2])) {
+    const TensorView there = run_of(whole, run);
+    const TensorView here = run_of(shard, {local_begin, local_begin + run.count(), 1});
+    to_shard ? copy_elements(there, here) : copy_elements(here, there);
+    local_begin += run.count();
+  }
+}
+
+inline Tensor shard_of(const TensorView& whole, const Topology& topology, int rank) {
+  Shape shape = whole.shape;
+  shape[2] = owned_token_count(topology, rank, whole.shape[2]);
+  Tensor shard(whole.dtype, shape);
+  move_shard(whole, shard.view(), topology, rank, true);
+  return shard;
+}
+
+/// Attention over all ranks on threads, by the algorithm of the topology; every rank is recorded into `records` if
+/// given.
+inline Answer ranks_answer(const Problem& problem, const LocalStep& local_step, const TensorView& q,
+                           const TensorView& k, const TensorView& v, std::vector<RankRecord>* records = nullptr) {
+  const Topology& topology = problem.topology;
+  Answer answer{Tensor(dtype_of_out(problem.dtype), problem.shape_out()),
+                Tensor(dtype_of_lse(problem.dtype), problem.shape_lse())};
+  std::mutex mutex;
+  std::atomic<std::int64_t> order = 0;
+  if (records != nullptr) records->resize(static_cast<std::size_t>(topology.rank_count));
+  run_on_threads(topology.rank_count, kDeadlineDefault, [&](Communicator& threads) {
+    RecordingCommunicator communicator(threads, order);
+    Problem mine = problem;
+    MaskTables tables;
+    tables.hand_to(mine);
+    mine.rank = communicator.rank();
+    const Tensor local_q = shard_of(q, topology, mine.rank);
+    const Tensor local_k = shard_of(k, topology, mine.rank), local_v = shard_of(v, topology, mine.rank);
+    const Tensor out = shard_of(answer.out.view(), topology, mine.rank);
+    const Tensor lse = shard_of(answer.lse.view(), topology, mine.rank);
+    const TensorView lse_view = lse.view();
+    forward_of(topology)(communicator, local_step, {}, mine, 1, local_q.view(), local_k.view(), local_v.view(),
+                         out.view(), &lse_view);
+    const std::lock_guard lock(mutex);
+    move_shard(answer.out.view(), out.view(), topology, mine.rank, false);
+    move_shard(answer.lse.view(), lse.view(), topology, mine.rank, false);
+    if (records != nullptr) {
+      (*records)[static_cast<std::size_t>(mine.rank)] = {communicator.records(), communicator.memory_bytes_peak()};
+    }
+  });
+  return answer;
+}
+
+/// Contiguous, striped and zigzag rings of every rank count given.
+inline std::vector<Topology> ring_topologies(const std::vector<int>& rank_counts) {
+  std::vector<Topology> all;
+  for (const Schedule schedule : {Schedule::kContiguous, Schedule::kStriped, Schedule::kZigzag}) {
+    for (const int rank_count : rank_counts) all.push_back({schedule, rank_count});
+  }
+  return all;
+}
+
+/// head_split, all_gather and every hybrid of every rank count given: 2 or 3 ranks or all of them in a head-split
+/// group, the rest in a ring.
+inline std::vector<Topology> gathering_topologies(const std::vector<int>& rank_counts) {
+  std::vector<Topology> all;
+  for (const int rank_count : rank_counts) {
+    all.push_back({Schedule::kHeadSplit, rank_count});
+    all.push_back({Schedule::kAllGather, rank_count});
+    for (const int members : {2, 3, rank_count}) {
+      if (members == 1 || rank_count % members != 0) continue;
+      for (const Topology& ring : ring_topologies({rank_count})) all.push_back({ring.schedule, rank_count, members});
+    }
+  }
+  return all;
+}
+
+}  // namespace ringproof

@@ -1,0 +1,160 @@
+// What a rank sends and the memory it takes, against the formulas, which are written here anew from the sizes alone:
+// s = batch heads_kv (d_qk + d_v) bytes per token of K and V.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "distributed/candidates.h"
+#include "distributed/ranks_answer_test.h"
+#include "reference/spec/inputs.h"
+
+namespace ringproof {
+namespace {
+
+using Count = std::int64_t;
+
+struct Sizes {
+  Problem problem;
+  Count storage = static_cast<Count>(size_bytes(problem.dtype)), lse = problem.dtype == Dtype::kF64 ? 8 : 4;
+  Count partial = 8;  // ring:double
+
+  Count keys(const Topology& topology, int rank) const { return owned_token_count(topology, rank, problem.seqlen_kv); }
+  Count rows(const Topology& topology, int rank) const { return owned_token_count(topology, rank, problem.seqlen_q); }
+  Count key_bytes(Count tokens, Count heads_kv) const {
+    return tokens * problem.batch * heads_kv * (problem.head_dim_qk + problem.head_dim_v) * storage;
+  }
+  Count query_bytes(Count tokens, Count heads_q) const {
+    return tokens * problem.batch * heads_q * problem.head_dim_qk * storage;
+  }
+  Count answer_bytes(Count tokens, Count heads_q) const {
+    return tokens * problem.batch * heads_q * (problem.head_dim_v * storage + lse);
+  }
+  // O and lse of all rows, running, and those of one piece.
+  Count partials(Count tokens, Count heads_q) const {
+    return 2 * tokens * problem.batch * heads_q * (problem.head_dim_v + 1) * partial;
+  }
+};
+
+Problem uneven_problem(Dtype dtype, Count heads_q, Count heads_kv) {
+  return {dtype, {MaskKind::kCausalTopLeft}, 2, heads_q, heads_kv, 21, 26, 3, 5, 1.0};
+}
+
+std::vector<RankRecord> records_of(const Problem& problem) {
+  const Inputs inputs = make_inputs(problem, {RecipeKind::kGauss, 0, "", 5}, {});
+  std::vector<RankRecord> records;
+  ranks_answer(problem, double_step(), inputs.q.view(), inputs.k.view(), inputs.v.view(), &records);
+  return records;
+}
+
+// Calls check(problem, rank, record) for every rank of the topology, in two storage dtypes.
+template <class Check>
+void for_each_rank(const Topology& topology, Count heads_q, Count heads_kv, const Check& check) {
+  for (const Dtype dtype : {Dtype::kF64, Dtype::kBf16}) {
+    Problem problem = uneven_problem(dtype, heads_q, heads_kv);
+    problem.topology = topology;
+    const std::vector<RankRecord> records = records_of(problem);
+    for (int rank = 0; rank < topology.rank_count; ++rank) {
+      SCOPED_TRACE(to_string(topology) + " rank " + std::to_string(rank));
+      check(Sizes{problem}, rank, records[static_cast<std::size_t>(rank)]);
+    }
+  }
+}
+
+const std::vector<int> kRankCounts{1, 2, 3, 4, 5, 7, 8};
+
+Count ring_memory(const Sizes& sizes, const Topology& ring, int rank, Count heads_q, Count heads_kv) {
+  Count largest = 0;
+  for (int of = 0; of < ring.rank_count; ++of) largest = std::max(largest, sizes.keys(ring, of));
+  const Count blocks = ring.rank_count == 1 ? 0 : 2 * sizes.key_bytes(largest, heads_kv);
+  return blocks + sizes.partials(sizes.rows(ring, rank), heads_q);
+}
+
+TEST(Traffic, ARingSendsAllBlocksButThatOfItsRightNeighbourAndHoldsTwo) {
+  for (const Topology& topology : ring_topologies(kRankCounts)) {
+    for_each_rank(topology, 4, 2, [&](const Sizes& sizes, int rank, const RankRecord& record) {
+      const int right = (rank + 1) % topology.rank_count;
+      EXPECT_EQ(record.bytes_sent(), sizes.key_bytes(26 - sizes.keys(topology, right), 2));
+      EXPECT_EQ(record.exchanges(), topology.rank_count - 1);
+      EXPECT_EQ(record.memory_bytes_peak, ring_memory(sizes, topology, rank, 4, 2));
+    });
+  }
+}
+
+TEST(Traffic, AnAllGatherSendsItsBlockToAllOthersAndHoldsEveryBlock) {
+  for (const int rank_count : kRankCounts) {
+    const Topology topology{Schedule::kAllGather, rank_count};
+    for_each_rank(topology, 4, 2, [&](const Sizes& sizes, int rank, const RankRecord& record) {
+      EXPECT_EQ(record.bytes_sent(), sizes.key_bytes(sizes.keys(topology, rank), 2) * (rank_count - 1));
+      EXPECT_EQ(record.exchanges(), 1);
+      EXPECT_EQ(record.memory_bytes_peak, sizes.key_bytes(26, 2) + sizes.partials(sizes.rows(topology, rank), 4));
+    });
+  }
+}
+
+// Heads are dealt out as floor(u H / U), kv heads follow their query heads.
+struct Share {
+  Count heads_q, heads_kv;
+};
+Share share_of(Count heads_q, Count heads_kv, int members, int member) {
+  const Count begin = heads_q * member / members, end = heads_q * (member + 1) / members;
+  const Count group = heads_q / heads_kv;
+  return {end - begin, begin == end ? 0 : (end - 1) / group - begin / group + 1};
+}
+
+void expect_head_split_traffic(const Topology& topology, Count heads_q, Count heads_kv) {
+  const int members = topology.schedule == Schedule::kHeadSplit ? topology.rank_count : topology.head_split_ranks;
+  const Topology ring = ring_of(topology);
+  for_each_rank(topology, heads_q, heads_kv, [&](const Sizes& sizes, int rank, const RankRecord& record) {
+    const Count rows = sizes.rows(topology, rank), keys = sizes.keys(topology, rank);
+    const int first = rank - rank % members;
+    const Share own = share_of(heads_q, heads_kv, members, rank % members);
+    Count sent = 0, packed = 0, arrived = 0;
+    for (int member = 0; member < members; ++member) {
+      if (first + member == rank) continue;
+      const Share theirs = share_of(heads_q, heads_kv, members, member);
+      packed += sizes.query_bytes(rows, theirs.heads_q) + sizes.key_bytes(keys, theirs.heads_kv);
+      sent += sizes.answer_bytes(sizes.rows(topology, first + member), own.heads_q);
+      arrived += sizes.answer_bytes(rows, theirs.heads_q);
+    }
+    const int ring_rank = rank / members, right = (ring_rank + 1) % ring.rank_count;
+    // One ring per part where groups are cut unevenly; the parts' kv heads add up to the share's.
+    const Count in_ring = sizes.key_bytes(26 - sizes.keys(ring, right), own.heads_kv);
+    EXPECT_EQ(record.bytes_sent(), packed + sent + in_ring);
+
+    const Count group = heads_q / heads_kv, begin = heads_q * (rank % members) / members;
+    const bool is_even = own.heads_kv <= 1 || (begin % group == 0 && own.heads_q % group == 0);
+    if (!is_even) return;
+    const Count all_rows = sizes.rows(ring, ring_rank), all_keys = sizes.keys(ring, ring_rank);
+    const Count gathered = sizes.query_bytes(all_rows, own.heads_q) + sizes.key_bytes(all_keys, own.heads_kv);
+    const Count answered = sizes.answer_bytes(all_rows, own.heads_q);
+    const Count computing = own.heads_q == 0 ? 0 : ring_memory(sizes, ring, ring_rank, own.heads_q, own.heads_kv);
+    EXPECT_EQ(record.memory_bytes_peak,
+              std::max({gathered + packed, gathered + answered + computing, answered + arrived}));
+    if (own.heads_q > 0) {
+      EXPECT_EQ(record.exchanges(), 2 + ring.rank_count - 1);
+    }
+  });
+}
+
+TEST(Traffic, AHeadSplitExchangesTokensForHeadsAndBack) {
+  for (const auto& [heads_q, heads_kv] : {std::pair{8, 8}, std::pair{8, 2}, std::pair{6, 2}, std::pair{3, 1}}) {
+    for (const Topology& topology : gathering_topologies(kRankCounts)) {
+      if (topology.schedule != Schedule::kAllGather) expect_head_split_traffic(topology, heads_q, heads_kv);
+    }
+  }
+}
+
+// distributed.md: (P - 1) / P^2 n (heads_q + heads_kv) (d_qk + d_v) b batch, and lse, where all divides.
+TEST(Traffic, AnEvenHeadSplitSendsWhatThePublishedFormulaSays) {
+  for (const int rank_count : {2, 4, 8}) {
+    Problem problem{Dtype::kF32, {MaskKind::kFull}, 2, 16, 8, 32, 32, 4, 4, 1.0};
+    problem.topology = {Schedule::kHeadSplit, rank_count};
+    const Count elements = Count{rank_count - 1} * 32 * (16 + 8) * (4 + 4) * 2 / (rank_count * rank_count);
+    const Count of_lse = Count{rank_count - 1} * 32 * 16 * 2 / (rank_count * rank_count);
+    for (const RankRecord& record : records_of(problem)) EXPECT_EQ(record.bytes_sent(), 4 * (elements + of_lse));
+  }
+}
+
+}  // namespace
+}  // namespace ringproof
