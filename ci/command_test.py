@@ -37,7 +37,7 @@ def command(
         capture_output=True,
         text=True,
         input=stdin,
-        timeout=300,
+        timeout=900,
         env=environment,
     )
 
@@ -223,7 +223,7 @@ class TestVerdicts(unittest.TestCase):
             while time.monotonic() < deadline and len(records(folder, "case")) < 3:
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=280)
+            out, _ = process.communicate(timeout=600)
             self.assertEqual(process.returncode, 3, out)
             self.assertIn("interrupted after", out)
             self.assertGreaterEqual(len(records(folder, "case")), 3)
@@ -247,7 +247,7 @@ class TestTiersThatAreInstalled(unittest.TestCase):
 
     def run_installed(self, *arguments: str) -> str:
         done = subprocess.run(
-            [str(self.command), *arguments], capture_output=True, text=True, timeout=300
+            [str(self.command), *arguments], capture_output=True, text=True, timeout=900
         )
         self.assertIn(done.returncode, (0, 1, 3), done.stderr)
         return done.stdout

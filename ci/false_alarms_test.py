@@ -37,7 +37,7 @@ def count(*arguments: str) -> tuple[int, dict[str, Any], str]:
             [str(RINGPROOF), "power", *arguments, "--out", folder],
             capture_output=True,
             text=True,
-            timeout=590,
+            timeout=1700,
         )
         path = pathlib.Path(folder) / "alarms.json"
         if not path.is_file():

@@ -29,7 +29,7 @@ def gate_script(candidate: str, report: str) -> subprocess.CompletedProcess[str]
         ],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1700,
     )
 
 

@@ -24,7 +24,7 @@ SMALL = "fwd/fp32/b1.hq2.hkv1.sq20.skv99.dqk16.dv16/causal_bottom_right/scale0.2
 
 def power(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(RINGPROOF), "power", *arguments], capture_output=True, text=True, timeout=590
+        [str(RINGPROOF), "power", *arguments], capture_output=True, text=True, timeout=1700
     )
 
 

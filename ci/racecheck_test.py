@@ -18,7 +18,7 @@ SMALL = "fwd/fp32/b1.hq1.hkv1.sq70.skv99.dqk8.dv8/full/scale1/gauss:7/bhsd/singl
 
 def racecheck(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(RINGPROOF), "racecheck", *arguments], capture_output=True, text=True, timeout=300
+        [str(RINGPROOF), "racecheck", *arguments], capture_output=True, text=True, timeout=900
     )
 
 

@@ -60,6 +60,6 @@ function(ringproof_add_python_test name script)
   endif()
   cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "ARGS;ENVIRONMENT")
   add_test(NAME ${name} COMMAND "${RINGPROOF_PYTHON}" "${CMAKE_CURRENT_SOURCE_DIR}/${script}" ${arg_ARGS})
-  set_tests_properties(${name} PROPERTIES LABELS cpu TIMEOUT 600 ENVIRONMENT
+  set_tests_properties(${name} PROPERTIES LABELS cpu TIMEOUT 1800 ENVIRONMENT
     "RINGPROOF_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};RINGPROOF_PYTHON=${RINGPROOF_PYTHON};${arg_ENVIRONMENT}")
 endfunction()
