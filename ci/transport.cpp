@@ -75,6 +75,7 @@ std::vector<std::string> arguments_of_ranks(const std::vector<std::string>& type
   setenv(kReportsVariable, folder.c_str(), 1);
   setenv("OMPI_MCA_rmaps_base_oversubscribe", "1", 0);
   setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+  setenv("OMPI_MCA_odls_base_sigkill_timeout", "5", 0);  // seconds for a survivor to say where it stands
   if (geteuid() == 0) {  // Open MPI asks root to say so; the user of this command has asked for the launcher
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 0);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 0);

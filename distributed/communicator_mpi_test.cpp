@@ -114,9 +114,9 @@ Ended run_mpirun(int rank_count, int call) {
   command << kMpiReportsVariable << "=" << folder << " RINGPROOF_TEST_FOLDER=" << folder
           << " RINGPROOF_TEST_CALL=" << call
           << " OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1"
-          << " OMPI_MCA_mpi_yield_when_idle=1 timeout -k 5 120 " << RINGPROOF_MPIEXEC << " -n " << rank_count << " "
-          << fs::read_symlink("/proc/self/exe") << " --gtest_filter='" << name_of_this_test() << "' > "
-          << (folder / "log") << " 2>&1";
+          << " OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_odls_base_sigkill_timeout=5 timeout -k 5 120 "
+          << RINGPROOF_MPIEXEC << " -n " << rank_count << " " << fs::read_symlink("/proc/self/exe")
+          << " --gtest_filter='" << name_of_this_test() << "' > " << (folder / "log") << " 2>&1";
   Ended ended;
   ended.status = std::system(command.str().c_str());
   ended.log = text_of(folder / "log");
