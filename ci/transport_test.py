@@ -13,7 +13,7 @@ import unittest
 
 RINGPROOF = pathlib.Path(os.environ["RINGPROOF_BIN"]) / "ringproof"
 SMALL = "fwd/fp32/b1.hq4.hkv2.sq37.skv41.dqk16.dv8/causal_bottom_right/scale0.25/gauss:7/bhsd/"
-LONG = "fwd/fp32/b1.hq8.hkv8.sq3000.skv3000.dqk64.dv64/full/scale0.125/gauss:7/bhsd/contiguous4"
+LONG = "fwd/fp32/b1.hq8.hkv8.sq4000.skv4000.dqk64.dv64/full/scale0.125/gauss:7/bhsd/contiguous4"
 
 
 def environment():
@@ -44,6 +44,11 @@ def processes_with(*words):
     return found
 
 
+def processor_seconds(process):
+    fields = pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+
+
 def hit_a_rank(rank, number, *arguments):
     """Starts a long Case on four ranks and sends a signal to one. What the command said."""
     variables = environment()
@@ -60,11 +65,9 @@ def hit_a_rank(rank, number, *arguments):
     while len(ranks) < 1 and time.monotonic() < until:
         time.sleep(0.1)
         ranks = processes_with(mark, f"OMPI_COMM_WORLD_RANK={rank}")
-    busy = {"cpu": 0.0}
-    while busy["cpu"] < 1.5 and time.monotonic() < until:  # in the middle of its local steps
-        time.sleep(0.1)
-        fields = pathlib.Path(f"/proc/{ranks[0]}/stat").read_text().rsplit(")", 1)[1].split()
-        busy["cpu"] = int(fields[11]) / os.sysconf("SC_CLK_TCK")
+    # A rank starts within 0.2 s of processor time and needs seconds of it for its local steps.
+    while processor_seconds(ranks[0]) < 0.5 and time.monotonic() < until:
+        time.sleep(0.02)
     start = time.monotonic()
     os.kill(ranks[0], number)
     said, _ = started.communicate(timeout=120)
