@@ -17,7 +17,7 @@ namespace {
 #define FIELD(type, name) static_cast<std::int64_t>(offsetof(type, name)),
 #define WHOLE(type) static_cast<std::int64_t>(sizeof(type)),
 
-// Version 1, in bytes: offsets of rp_tensor and its size, then of rp_problem, rp_arithmetic and rp_description. Plug-ins
+// Version 1, in bytes: offsets of rp_tensor and its size, then of rp_problem, rp_arithmetic, rp_description. Plug-ins
 // are compiled against these; another number is another version.
 const std::vector<std::int64_t> kVersion1{0,   8,   12,  16,  48,  80,  0,   4,   8,   16,  24,  32,  40,  48,  56,
                                           64,  72,  80,  88,  96,  104, 112, 120, 128, 132, 136, 144, 152, 160, 168,
