@@ -144,6 +144,23 @@ TEST(Watcher, PassesOrderOnFromThreadToThread) {
   expect_found(find_races(workload, {"watcher_test.cpp", kFirstMeeting + 1}, nullptr), {"thread 2", "thread 0"});
 }
 
+// Lanes 1 and 2 meet while the others wait for them in a vote of all, which orders nothing: 2 sees what 1 wrote, and 0
+// may not see it before a meeting of all.
+__global__ void some_meet_while_others_wait(int* out, int reader, bool all_meet) {
+  const int lane = static_cast<int>(threadIdx.x);
+  if (lane == 1) shared_ints()[0] = 5;
+  if (lane == 1 || lane == 2) __syncwarp(0x6u);
+  __any_sync(~0u, 0);
+  if (all_meet) __syncwarp();
+  if (lane == reader) out[0] = shared_ints()[0];
+}
+
+TEST(Watcher, OrdersLanesThatMeetWhileOthersWaitForThemAndNoOthers) {
+  expect_clean(found(some_meet_while_others_wait, dim3(1), dim3(32), 2, false));
+  expect_found(found(some_meet_while_others_wait, dim3(1), dim3(32), 0, false), {"thread 0", "thread 1 has written"});
+  expect_clean(found(some_meet_while_others_wait, dim3(1), dim3(32), 0, true));
+}
+
 // All read; then lane 0, which has met some of the others only, writes.
 __global__ void writes_after_some_have_left(int* out, std::uint32_t met) {
   if (threadIdx.x == 0) shared_ints()[0] = 1;

@@ -365,22 +365,26 @@ Block::Pending& Block::join(Warp& warp, WarpOperation operation, std::uint32_t m
                                       std::to_string(std::countr_zero(mask & ~warp.alive)) +
                                       ", which has returned or never was");
   }
+  Pending* own = nullptr;
   for (int i = 0; i < warp.pending_count; ++i) {
     Pending& pending = warp.pending[static_cast<std::size_t>(i)];
-    if ((pending.mask & mask) == 0) continue;
-    if (pending.mask != mask) {
-      fail(ReportKind::kWrongMask,
-           "the masks of the " + call() + " and the " + describe(warp, pending) + " overlap but differ");
+    if (pending.mask == mask && pending.operation == operation) {
+      own = &pending;
+      continue;
     }
-    if (pending.operation != operation) {
-      fail(ReportKind::kDifferentOperations,
-           "lanes of one mask wait in the " + call() + " and in the " + describe(warp, pending));
+    // Those who wait there wait for this lane too; do they and this lane wait for one another?
+    if (!names_lane(pending.mask, thread.lane) || (mask & pending.arrived) == 0) continue;
+    const std::string both = call() + " and in the " + describe(warp, pending);
+    if (pending.mask == mask) {
+      fail(ReportKind::kDifferentOperations, "lanes of one mask wait in the " + both);
     }
-    return pending;
+    fail(ReportKind::kWrongMask, "lanes wait for one another in the " + both + ", whose masks overlap but differ");
   }
-  Pending& pending = warp.pending[static_cast<std::size_t>(warp.pending_count++)];
-  pending = {mask, 0, operation};
-  return pending;
+  if (own == nullptr) {
+    own = &warp.pending[static_cast<std::size_t>(warp.pending_count++)];
+    *own = {mask, 0, operation};
+  }
+  return *own;
 }
 
 std::uint64_t Block::warp_operation(WarpOperation operation, std::uint32_t mask, std::uint64_t value, int source,

@@ -81,7 +81,8 @@ class Block {
     void* lane_data = nullptr;
     AsyncCopies copies;
   };
-  /// A warp operation for which some lanes have arrived. Masks of one warp's pending operations are disjoint.
+  /// A warp operation for which some lanes have arrived. Others of the warp may be pending, with lanes in common: a
+  /// lane may first meet some of those who wait for it elsewhere.
   struct Pending {
     std::uint32_t mask, arrived;
     WarpOperation operation;

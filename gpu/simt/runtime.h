@@ -47,8 +47,8 @@ enum class ReportKind {
   kDeadlock,             ///< every live thread of the block waits
   kDivergentBarrier,     ///< threads of one block meet at different __syncthreads
   kPartialBarrier,       ///< some threads have returned, the others wait at a __syncthreads
-  kWrongMask,            ///< a lane calls a warp operation whose mask does not name it, or two masks overlap
-  kExitedLane,           ///< the mask of a warp operation names a lane that has returned
+  kWrongMask,            ///< a mask does not name the lane that calls; lanes wait for one another under two masks
+  kExitedLane,           ///< the mask of a warp operation names a lane that returns without coming to it
   kDifferentOperations,  ///< lanes of one mask wait in different warp operations
   kInactiveSource,       ///< a shuffle reads a lane that the mask does not name
   kWrongNamedBarrier,    ///< a named barrier with an impossible id or count, two counts, or left half full at the end

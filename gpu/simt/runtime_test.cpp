@@ -319,9 +319,20 @@ __global__ void call_with_a_mask_of_others(int* line) {
   __syncwarp(0x0000fffeu);
 }
 
+/// Lanes 0 to 16 name 16 as well, which meets others and is never there.
 __global__ void call_with_overlapping_masks(int* line) {
   *line = __LINE__ + 1;
   __syncwarp(threadIdx.x < 16 ? 0x0001ffffu : 0xffff0000u);
+}
+
+/// Lane 0 waits for 1 at one place, 1 for 0 at another.
+__global__ void wait_under_two_masks(int* line) {
+  *line = __LINE__ + 2;
+  if (threadIdx.x == 0) {
+    __syncwarp(0x3u);
+  } else {
+    __syncwarp(0x7u);
+  }
 }
 
 TEST(HostRuntime, WrongMasksAreReported) {
@@ -329,9 +340,55 @@ TEST(HostRuntime, WrongMasksAreReported) {
   Report report = report_of(call_with_a_mask_of_others, dim3(32), &line);
   EXPECT_EQ(report.kind, ReportKind::kWrongMask) << report.text;
   expect_names_line(report, line);
-  report = report_of(call_with_overlapping_masks, dim3(32), &line);
+  report = report_of(wait_under_two_masks, dim3(3), &line);
   EXPECT_EQ(report.kind, ReportKind::kWrongMask) << report.text;
   expect_names_line(report, line);
+  expect_names_line(report, line + 2);
+  for (const LaunchOptions& options : every_order()) {
+    const auto reports = launch_reported(call_with_overlapping_masks, dim3(1), dim3(32), 0, &options, &line);
+    ASSERT_EQ(reports.size(), 1u);
+    EXPECT_EQ(reports[0].kind, ReportKind::kExitedLane) << reports[0].text;
+    expect_names_line(reports[0], line);
+  }
+}
+
+/// While lane 0 (and whoever has nothing else to do) waits for all 32, some of those it waits for meet first: 1 and 2,
+/// 2 and 3, and 4 to 7 in another operation.
+__global__ void meet_before_meeting_all(int* out) {
+  const int lane = static_cast<int>(threadIdx.x);
+  int value = lane;
+  if (lane == 1 || lane == 2) __syncwarp(0x6u);
+  if (lane == 2 || lane == 3) value = __shfl_xor_sync(0xcu, value, 1);
+  if (lane >= 4 && lane < 8) value += static_cast<int>(__ballot_sync(0xf0u, lane % 2));
+  out[lane] = __shfl_sync(~0u, value, lane ^ 1);
+}
+
+TEST(HostRuntime, LanesMayMeetUnderAPartOfTheMaskUnderWhichOthersWaitForThem) {
+  for (const LaunchOptions& options : every_order()) {
+    std::vector<int> got(32, -1);
+    launch(meet_before_meeting_all, dim3(1), dim3(32), 0, &options, got.data());
+    EXPECT_EQ(got[0], 1);
+    EXPECT_EQ(got[2], 2);  // what 3 has, which it got of 2
+    EXPECT_EQ(got[3], 3);
+    EXPECT_EQ(got[4], 5 + 0xa0);
+    EXPECT_EQ(got[31], 30);
+  }
+}
+
+/// Three lanes, each of which waits for the next under a mask of its own: no two wait for one another.
+__global__ void wait_in_a_circle(int* line) {
+  *line = __LINE__ + 1;
+  __syncwarp(threadIdx.x == 0 ? 0x3u : threadIdx.x == 1 ? 0x6u : 0x5u);
+}
+
+TEST(HostRuntime, LanesThatWaitInACircleAreADeadlock) {
+  for (const LaunchOptions& options : every_order()) {
+    int line = 0;
+    const auto reports = launch_reported(wait_in_a_circle, dim3(1), dim3(3), 0, &options, &line);
+    ASSERT_EQ(reports.size(), 1u);
+    EXPECT_EQ(reports[0].kind, ReportKind::kDeadlock) << reports[0].text;
+    expect_names_line(reports[0], line);
+  }
 }
 
 __global__ void return_before_the_shuffle(int* line, unsigned lane_returning) {
