@@ -59,7 +59,7 @@ json time_and_judge(const FlashKernel& kernel, const Reference& reference) {
   const CaseVerdict verdict = verify_case(compare(kernel.name, reference, arithmetic, got));
   json line{{"kernel", kernel.name}, {"case", to_string(reference.c)}, {"outcome", to_string(verdict.outcome)}};
   if (verdict.outcome != Outcome::kAccepted) {
-    line["reason"] = verdict.reason;
+    line["sentence"] = verdict.reason;
     return line;
   }
   const double median = quantile(timing.event_ms, 0.5), tflops = reference_work_flop(problem) / median / 1e9;
@@ -121,7 +121,7 @@ void time_peers(const std::string& peers, const Reference& reference, double our
       const bool is_accepted = is_whole && verdict.outcome == Outcome::kAccepted;
       line["outcome"] = is_whole ? to_string(verdict.outcome) : "inconclusive";
       if (!is_accepted) {
-        line["reason"] = is_whole ? verdict.reason : "its output was cut short";
+        line["sentence"] = is_whole ? verdict.reason : "its output was cut short";
         line.erase("event_ms");
       } else {
         const double median = quantile(line["event_ms"].get<std::vector<double>>(), 0.5);
@@ -141,7 +141,7 @@ void time_peers(const std::string& peers, const Reference& reference, double our
 int main(int argc, char** argv) {
   const std::string missing = device_missing_reason();
   if (!missing.empty()) {
-    std::printf("%s\n", json{{"outcome", "not run"}, {"reason", missing}}.dump().c_str());
+    std::printf("%s\n", json{{"outcome", "not run"}, {"sentence", missing}}.dump().c_str());
     return 0;
   }
   const std::string peers = argc > 2 && std::string(argv[1]) == "--peers" ? argv[2] : "";
@@ -169,7 +169,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", error.what());
     return 2;
   } catch (const Error& error) {
-    std::printf("%s\n", json{{"outcome", "failed"}, {"reason", error.what()}}.dump().c_str());
+    std::printf("%s\n", json{{"outcome", "failed"}, {"sentence", error.what()}}.dump().c_str());
     return 3;
   }
   return code;

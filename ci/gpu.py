@@ -1,8 +1,9 @@
 """The steps of gpu.sh, one after the other, each under its own limit of time, into one JSON record.
 
-A step is a program that is asked and what its exit code means; what it prints is shown as it comes
-and kept in the record. A missing tool is a step not run, with the reason; a step that is stopped by
-its limit is inconclusive. The record's outcome is the worst of the steps (reports/gpu.schema.json).
+A step is a program that is asked, what its exit code means, and what it must have said to be taken
+for accepted: an exit code alone proves nothing. What it prints is shown as it comes and kept in the
+record. A missing tool or device is a step not run, with the reason; a step that is stopped by its
+limit is inconclusive. The record's outcome is the worst of the steps (reports/gpu.schema.json).
 Needs Python 3.9 and nothing else.
 """
 
@@ -12,6 +13,7 @@ import datetime
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -62,8 +64,12 @@ class Run:
         )
         print(f"[{time.monotonic() - self.began:5.0f} s] {name}: {outcome}: {sentence}", flush=True)
 
-    def step(self, name, command, seconds_max, outcomes):
-        """Runs `command`; `outcomes` maps its exit codes, any other is inconclusive."""
+    def step(self, name, command, seconds_max, outcomes, proof):
+        """Runs `command`; `outcomes` maps its exit codes, any other is inconclusive.
+
+        `proof(lines)` makes (outcome, sentence) of what a program has said whose exit code means
+        accepted: whether it looked at anything.
+        """
         limit = min(seconds_max, self.seconds_left())
         if limit < 5:
             return self.note(name, "inconclusive", "no time was left for it")
@@ -73,10 +79,50 @@ class Run:
         took = time.monotonic() - began
         if code is None:
             return self.note(name, "inconclusive", f"stopped after {limit:.0f} s", took, lines)
-        outcome = outcomes.get(code, "inconclusive")
+        outcome, sentence = outcomes.get(code, "inconclusive"), f"exit code {code}"
         if not any(lines):
-            return self.note(name, "inconclusive", f"exit code {code} and not a word", took)
-        return self.note(name, outcome, f"exit code {code}", took, lines)
+            outcome, sentence = "inconclusive", f"exit code {code} and not a word"
+        elif outcome == "accepted":
+            outcome, sentence = proof(lines)
+        return self.note(name, outcome, sentence, took, lines)
+
+
+def has_line(pattern, missing):
+    """The proof that is a line; without it the step is inconclusive, as `missing` says."""
+
+    def proof(lines):
+        found = [line for line in lines if re.search(pattern, line)]
+        return ("accepted", found[-1].strip()) if found else ("inconclusive", missing)
+
+    return proof
+
+
+def has_findings(good):
+    """The proof of the project's programs, which print a JSON object for each thing they did.
+
+    Accepted with a finding whose outcome is `good`; what was not run is named.
+    """
+
+    def proof(lines):
+        found, missing = 0, []
+        for line in lines:
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue
+            outcome = said.get("outcome") if isinstance(said, dict) else None
+            if outcome == good and "peer" not in said:
+                found += 1
+            elif outcome == "not run":
+                missing.append(said.get("sentence", "it does not say why"))
+        not_run = "; not run: " + ", ".join(dict.fromkeys(missing)) if missing else ""
+        if found:
+            return "accepted", f"{found} {'finding' if found == 1 else 'findings'}{not_run}"
+        if missing:
+            return "not run", missing[0]
+        return "inconclusive", "it names nothing that it has looked at"
+
+    return proof
 
 
 def stream(command, seconds_max):
@@ -156,16 +202,12 @@ def cuda_candidates(run):
 def conformance(run):
     """Device against host runtime. True where there is a device."""
     program = run.bin / "ringproof_gpu_conformance"
-    run.step("device against host runtime", [program], 90, {0: "accepted", 1: "rejected"})
-    last = run.steps[-1]
-    for line in last["lines"]:
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict) and found.get("outcome") == "not run":
-            last.update(outcome="not run", sentence=found.get("sentence", "no CUDA device"))
-    return last["outcome"] != "not run"
+    name = "device against host runtime"
+    run.step(name, [program], 90, {0: "accepted", 1: "rejected"}, has_findings("agrees"))
+    return run.steps[-1]["outcome"] != "not run"
+
+
+ACCEPTED_BY_GATE = r"^accepted: [1-9]\d* Cases? in "
 
 
 def gate(run, candidates, tier, seconds):
@@ -175,40 +217,50 @@ def gate(run, candidates, tier, seconds):
         [run.bin / "ringproof", "gate", "--require", "cuda", "--tier", tier, *names],
         seconds,
         {0: "accepted", 1: "rejected", 3: "inconclusive"},
+        has_line(ACCEPTED_BY_GATE, "the gate does not say that it accepted a Case"),
     )
 
 
 def sanitize(run, candidates):
     tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
+    names = [part for candidate in candidates for part in ("--candidate", candidate)]
+    cases = [
+        part
+        for dtypes in candidates.values()
+        for dtype in dtypes
+        for line in SMALL
+        for part in ("--case", line.format(dtype=dtype))
+    ]
+    gate_on_device = [run.bin / "ringproof", "gate", "--require", "cuda", *names, *unique(cases)]
     for check in ("memcheck", "racecheck", "synccheck", "initcheck"):
         name = f"compute-sanitizer {check}"
         if not os.access(tool, os.X_OK):
             run.note(name, "not run", "this machine has no compute-sanitizer")
             continue
-        cases = [
-            part
-            for dtypes in candidates.values()
-            for dtype in dtypes
-            for line in SMALL
-            for part in ("--case", line.format(dtype=dtype))
-        ]
-        names = [part for candidate in candidates for part in ("--candidate", candidate)]
+        # racecheck sums up in a way of its own.
+        clean = r"(ERROR SUMMARY: 0 errors|RACECHECK SUMMARY: 0 hazards)"
         run.step(
             name,
-            [
-                tool,
-                "--tool",
-                check,
-                "--error-exitcode",
-                "99",
-                run.bin / "ringproof",
-                "gate",
-                *names,
-                *unique(cases),
-            ],
+            [tool, "--tool", check, "--error-exitcode", "99", *gate_on_device],
             60,
             {0: "accepted", 99: "rejected", 1: "rejected"},
+            both(
+                has_line(
+                    ACCEPTED_BY_GATE, "the gate under it does not say that it accepted a Case"
+                ),
+                has_line(clean, "it does not say that it found nothing"),
+            ),
         )
+
+
+def both(first, second):
+    """The proof that is two; the sentence is the second's."""
+
+    def proof(lines):
+        said = first(lines)
+        return second(lines) if said[0] == "accepted" else said
+
+    return proof
 
 
 def unique(pairs):
@@ -225,7 +277,8 @@ def benchmark(run):
     masks, data = ("causal_top_left", "full"), ("gauss:1", "uniform_probe:1")
     lines = [TIMED.format(mask=mask, data=recipe) for mask in masks for recipe in data]
     peers = ["--peers", f"python3 {pathlib.Path(__file__).with_name('gpu_sdpa.py')}"]
-    run.step("benchmarks", [program, *peers, *lines], 150, {0: "accepted", 1: "rejected"})
+    outcomes = {0: "accepted", 1: "rejected"}
+    run.step("benchmarks", [program, *peers, *lines], 150, outcomes, has_findings("accepted"))
 
 
 def profile(run):
@@ -257,6 +310,7 @@ def profile(run):
         ],
         60,
         {0: "accepted"},
+        has_line(r"Duration|SM Frequency|Elapsed Cycles", "ncu profiled no kernel"),
     )
 
 
@@ -331,11 +385,15 @@ def main():
     )
     if conformance(run):
         candidates = cuda_candidates(run)
-        gate(run, candidates, "fast", 120)
-        sanitize(run, candidates)
+        if candidates:
+            gate(run, candidates, "fast", 120)
+            sanitize(run, candidates)
+        else:
+            run.note("gate", "inconclusive", "the command lists no candidate on the device")
         benchmark(run)
         profile(run)
-        gate(run, candidates, "full", 240)
+        if candidates:
+            gate(run, candidates, "full", 240)
     outcome = max((step["outcome"] for step in run.steps), key=ORDER.index)
     write_record(run, arguments, gpu, outcome)
     missing = [step["name"] for step in run.steps if step["outcome"] == "not run"]

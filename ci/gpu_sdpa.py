@@ -15,7 +15,7 @@ DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 def say(**line):
-    print(json.dumps(line), flush=True)
+    print(json.dumps({"peer": True, **line}), flush=True)
 
 
 def time_calls(torch, call, problem):
@@ -41,11 +41,11 @@ def main(folder):
         from torch.nn.attention import SDPBackend, sdpa_kernel
         from torch.nn.functional import scaled_dot_product_attention
     except ImportError as error:
-        return say(kernel="torch", outcome="not run", reason=f"no PyTorch here ({error})")
+        return say(kernel="torch", outcome="not run", sentence=f"no PyTorch here ({error})")
     is_causal = problem["mask"] == "causal_top_left"
     if problem["mask"] not in ("full", "causal_top_left") or problem["dtype"] not in DTYPES:
         return say(
-            kernel="torch", outcome="not run", reason="not a problem for PyTorch's attention"
+            kernel="torch", outcome="not run", sentence="not a problem for PyTorch's attention"
         )
 
     def load(name):
@@ -79,7 +79,7 @@ def main(folder):
                 times, out = time_calls(torch, lambda: call(keys, values, False), problem)
                 heads = "repeated before the call"
         except RuntimeError as error:
-            say(kernel=name, outcome="not run", reason=str(error).splitlines()[0])
+            say(kernel=name, outcome="not run", sentence=str(error).splitlines()[0])
             continue
         path = folder / f"out_{library.name}.bin"
         path.write_bytes(out.contiguous().cpu().view(torch.uint8).numpy().tobytes())

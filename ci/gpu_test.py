@@ -15,6 +15,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 BIN = pathlib.Path(os.environ["RINGPROOF_BIN"])
 SCHEMA = json.loads((HERE.parent / "reports" / "gpu.schema.json").read_text())
 AGREES = 'echo \'{"check": "ldmatrix", "outcome": "agrees", "sentence": "equal", "facts": {}}\''
+TIMED = 'echo \'{"kernel": "k", "outcome": "accepted", "event_ms": [1.0]}\''
+NOT_RUN = """echo '{"outcome": "not run", "sentence": "no CUDA device (set by a test)"}'"""
+CLEAN = "echo ========= ERROR SUMMARY: 0 errors"
 LIST = """if [ $1 = list ]; then
   printf 'k\\n  bf16 x\\nk:cuda\\n  masks full\\n  bf16 reference\\n'; exit 0
 fi
@@ -34,7 +37,8 @@ class Build:
                 (self.folder / "tools" / tool).symlink_to(found.stdout.strip())
         (self.folder / "tools" / "python3").symlink_to(sys.executable)
         for name, text in programs.items():
-            self.write(self.folder / "bin" / name, text)
+            place = "tools" if name in ("compute-sanitizer", "ncu") else "bin"
+            self.write(self.folder / place / name, text)
 
     def write(self, path, text):
         path.write_text(f"#!/bin/sh\n{text}\n")
@@ -80,9 +84,9 @@ class GpuScript(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         standard = {
-            "ringproof": LIST + "echo accepted",
+            "ringproof": LIST + "echo accepted: 12 Cases in 3.4 s",
             "ringproof_gpu_conformance": AGREES,
-            "ringproof_cuda_bench": "echo '{}'",
+            "ringproof_cuda_bench": TIMED,
         }
         return Build(folder.name, **{**standard, **programs})
 
@@ -97,12 +101,14 @@ class GpuScript(unittest.TestCase):
                 timeout=600,
             )
             record = read_record(path)
-        last = done.stdout.strip().splitlines()[-1]
+        lines = done.stdout.strip().splitlines()
+        last = lines[-1]
         if record["outcome"] != "not run":
             self.assertIsNotNone(record["gpu"], "something ran, so there is a GPU")
             self.skipTest("this machine has a GPU: the script itself is the test")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertTrue(last.startswith("gpu: not run: no CUDA device"), last)
+        self.assertNotIn("accepted", done.stdout)
         self.assertEqual([step["outcome"] for step in record["steps"]], ["not run"])
 
     def test_a_carried_build_runs_from_where_it_was_put(self):
@@ -149,6 +155,34 @@ class GpuScript(unittest.TestCase):
             self.assertEqual(found[name], "not run", name)
         self.assertIn("not run: compute-sanitizer memcheck", last)
         self.assertIsNone(record["gpu"])
+
+    def test_what_did_not_run_is_not_accepted_though_its_exit_code_is_0(self):
+        code, last, record = self.build(ringproof_gpu_conformance=NOT_RUN).run()
+        self.assertEqual((code, record["outcome"]), (0, "not run"), last)
+        self.assertEqual([step["outcome"] for step in record["steps"]], ["not run"])
+        self.assertIn("not run: no CUDA device (set by a test)", last)
+        code, last, record = self.build(ringproof_cuda_bench=NOT_RUN).run()
+        self.assertEqual(outcomes(record)["benchmarks"], "not run", last)
+        self.assertIn("benchmarks", last)
+
+    def test_an_exit_code_of_0_without_the_proof_of_work_is_inconclusive(self):
+        peer = """echo '{"kernel": "cuDNN", "peer": true, "outcome": "accepted"}'"""
+        for name, changed in (
+            ("device against host runtime", {"ringproof_gpu_conformance": "echo {}"}),
+            ("gate, fast tier", {"ringproof": LIST + "echo accepted: 0 Cases in 0.1 s"}),
+            ("gate", {"ringproof": "echo accepted: 12 Cases in 3.4 s"}),
+            ("benchmarks", {"ringproof_cuda_bench": peer}),
+            ("compute-sanitizer memcheck", {"compute-sanitizer": 'shift 4; "$@"'}),
+            ("compute-sanitizer memcheck", {"compute-sanitizer": CLEAN}),
+            ("profile", {"ncu": "echo ==WARNING== No kernels were profiled."}),
+        ):
+            code, last, record = self.build(**changed).run()
+            self.assertEqual((code, outcomes(record)[name]), (3, "inconclusive"), (changed, last))
+
+    def test_a_sanitizer_that_finds_nothing_under_an_accepting_gate_is_accepted(self):
+        found = f'shift 4; "$@"; {CLEAN}'
+        code, last, record = self.build(**{"compute-sanitizer": found}).run()
+        self.assertEqual((code, outcomes(record)["compute-sanitizer memcheck"]), (0, "accepted"))
 
     def test_a_rejection_anywhere_is_the_outcome(self):
         for changed in (
