@@ -38,8 +38,8 @@ std::string to_string(const Race& race);
 /// not of the order in which it happened to run.
 ///
 /// An operation is what runs on a stream, an event, a transfer, a moment of the host. A stream is the number of its
-/// last operation, given as `after` of its next one; a recorded event is the number of the stream's last operation, to wait
-/// for it is to give it as `after`. A transfer is a send and a receive, and the receive comes after its send.
+/// last operation, given as `after` of its next one. A recorded event is the number of the stream's last operation, to
+/// wait for it is to give it as `after`. A transfer is a send and a receive, and the receive comes after its send.
 class HappensBefore {
  public:
   using Id = std::int64_t;
