@@ -1,4 +1,4 @@
-"""`ringproof bench oracle` runs and says what it compared; how fast is nobody's claim here."""
+"""`ringproof bench`: every time has an accepted verdict; how fast is nobody's claim here."""
 
 import json
 import os
@@ -8,36 +8,53 @@ import tempfile
 import unittest
 
 RINGPROOF = pathlib.Path(os.environ["RINGPROOF_BIN"]) / "ringproof"
+CASE = "fwd/fp32/b1.hq2.hkv2.sq40.skv40.dqk16.dv16/full/scale0.25/gauss:7/bhsd/single"
+PARTS = ["forward", "verdict", "comparison", "reference", "plain_oracle"]
 
 
-class BenchOracle(unittest.TestCase):
-    def test_times_every_contender_once_a_round_and_names_what_is_missing(self):
+def bench(*arguments):
+    command = [RINGPROOF, "bench", "--samples", "3", "--seconds", "0.001", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+class Bench(unittest.TestCase):
+    def test_writes_each_sample_of_each_part_with_its_verdict(self):
         with tempfile.TemporaryDirectory() as folder:
-            file = pathlib.Path(folder) / "bench.json"
-            command = [RINGPROOF, "bench", "oracle", "--short", "--rounds", "2", "--json", file]
-            ended = subprocess.run(command, capture_output=True, text=True, check=True)
+            file = pathlib.Path(folder) / "b.json"
+            parts = [word for part in PARTS for word in ("--part", part)]
+            asked = ["--candidate", "flash_forward_fp32", "--case", CASE, *parts, "--json", file]
+            done = bench(*asked)
             record = json.loads(file.read_text())
-        self.assertIn("not run: NumPy, PyTorch: no --python given", ended.stdout)
-        self.assertEqual(record["not_run"], ["NumPy, PyTorch: no --python given"])
-        contenders = record["workloads"][0]["contenders"]
-        runs = {one["name"]: len(one["wall_s"]) for one in contenders}
-        self.assertEqual(
-            runs,
-            {
-                "fast oracle": 2,
-                "fast oracle, all statistics": 2,
-                "reference, bounds and comparison": 2,
-                "plain oracle": 1,
-            },
-        )
-        for one in contenders:
-            self.assertTrue(all(time > 0 for time in one["wall_s"]), one)
+            self.assertEqual(list(pathlib.Path(folder).iterdir()), [file])
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        samples = [one for one in record["benchmarks"] if one["run_type"] == "iteration"]
+        self.assertEqual(len(samples), 3 * len(PARTS))
+        for one in samples:
+            part = one["name"].split()[0]
+            self.assertGreater(one["real_time"], 0)
+            if part in ("forward", "verdict", "comparison"):
+                self.assertTrue(one["name"].startswith(f"{part} flash_forward_fp32 {CASE}"))
+                self.assertEqual(one["label"], "accepted")
+            self.assertIn(f"{part} ", done.stdout)
 
-    def test_asks_the_peers_where_there_is_a_python(self):
-        python = os.environ["RINGPROOF_PYTHON"]
-        command = [RINGPROOF, "bench", "oracle", "--short", "--rounds", "1", "--python", python]
-        ended = subprocess.run(command, capture_output=True, text=True, check=True)
-        self.assertIn("NumPy as installed", ended.stdout)
+    def test_a_wrong_output_has_no_time(self):
+        done = bench("--candidate", "canary", "--case", CASE)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn(f"canary: rejected on '{CASE}'", done.stdout)
+        self.assertNotIn(" ms ", done.stdout)
+
+    def test_bad_input_is_one_sentence(self):
+        for arguments, word in (
+            (["--part", "backwards"], "there is no part 'backwards'"),
+            (["--candidate", "nobody"], "nobody"),
+            (["--case", "fwd/fp32"], "Case line, position 9"),
+            (["--candidate", "attention_fp64", "--case", CASE], "covers any of these Cases"),
+            (["--case", CASE, "--json", "/nowhere/b.json"], "cannot be written"),
+        ):
+            done = bench(*arguments)
+            self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+            self.assertIn(word, done.stderr)
+            self.assertEqual(len(done.stderr.strip().split("\n")), 1, done.stderr)
 
 
 if __name__ == "__main__":

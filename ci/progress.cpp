@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 namespace ringproof {
 namespace {
@@ -20,8 +21,12 @@ int terminal_columns() {
 
 }  // namespace
 
-Progress::Progress(std::int64_t total)
-    : total_(total), terminal_(isatty(STDERR_FILENO) != 0), start_(std::chrono::steady_clock::now()), shown_{} {}
+Progress::Progress(std::int64_t total, std::string what_is_counted)
+    : total_(total),
+      what_is_counted_(std::move(what_is_counted)),
+      terminal_(isatty(STDERR_FILENO) != 0),
+      start_(std::chrono::steady_clock::now()),
+      shown_{} {}
 
 void Progress::show(std::int64_t done, const std::string& what) {
   const auto now = std::chrono::steady_clock::now();
@@ -30,7 +35,7 @@ void Progress::show(std::int64_t done, const std::string& what) {
   shown_ = now;
   const double seconds = Seconds(now - start_).count();
   if (!terminal_) {
-    fmt::print(stderr, "{} of {} Cases, {:.0f} s: {}\n", done, total_, seconds, what);
+    fmt::print(stderr, "{} of {} {}, {:.0f} s: {}\n", done, total_, what_is_counted_, seconds, what);
     return;
   }
   constexpr std::int64_t kWidth = 24;

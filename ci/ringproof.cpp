@@ -8,6 +8,7 @@
 #include <exception>
 #include <utility>
 
+#include "ci/bench.h"
 #include "ci/bench_oracle.h"
 #include "ci/commit.h"
 #include "ci/false_alarms.h"
@@ -55,6 +56,20 @@ Examples
 Exit codes
   0 every mutant rejected and every correct kernel accepted   1 not so: they are named   2 bad usage or input
   3 interrupted
+)";
+
+constexpr const char* kBenchExamples = R"(
+Shows the median and the quartiles of each metric's samples. The output of a timed call is judged, and a time without an
+accepted verdict is not shown.
+
+Examples
+  ringproof bench                                        every built-in candidate on 512 rows of each dtype
+  ringproof bench --candidate flash_forward_mma_bf16 --part forward --part plain_oracle --json now.json
+  ringproof bench --candidate ring:double --cases mine.txt --samples 9
+  ringproof bench oracle --python python3                the reference beside its peers
+
+Exit codes
+  0 every time has an accepted verdict   1 an output is rejected   2 bad usage or input   3 inconclusive, interrupted
 )";
 
 // CLI11 would read -1 as 2^64 - 1.
@@ -140,17 +155,34 @@ void add_power(CLI::App& app, PowerOptions& options) {
   power->add_option("--threads", options.threads, "Threads (default: all cores)")->check(CLI::Range(1, 4096));
 }
 
-void add_bench(CLI::App& app, BenchOracleOptions& options) {
-  CLI::App* bench = app.add_subcommand("bench", "Time parts of Ringproof beside their peers, by turns within one run");
-  bench->require_subcommand(1);
-  CLI::App* oracle = bench->add_subcommand("oracle", "The reference: beside the multiply-add peak, NumPy and PyTorch");
-  oracle->add_option("--rounds", options.rounds, "Rounds; medians are shown")
+void add_bench(CLI::App& app, BenchOptions& options, BenchOracleOptions& of_oracle) {
+  CLI::App* bench = app.add_subcommand("bench", "Time candidates and parts of the judge; every time with its verdict");
+  bench->footer(kBenchExamples);
+  bench->require_subcommand(0, 1);
+  bench->add_option("--candidate", options.candidates,
+                    "Candidate to time; repeat for several (default: every built-in one)");
+  bench->add_option("--part", options.parts,
+                    "forward (default), verdict, comparison, reference or plain_oracle; repeat for several");
+  bench->add_option("--case", options.cases.lines, "Case line to time on; repeat (default: 512 rows of each dtype)");
+  bench->add_option("--cases", options.cases.files, "File of Case lines; - for standard input");
+  bench->add_option("--tier", options.cases.tier, "Cases that come with Ringproof: fast, full, nightly");
+  bench->add_option("--samples", options.samples, "Samples of each metric")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  oracle->add_option("--python", options.python, "Python with NumPy (default: without NumPy and PyTorch)");
-  oracle->add_option("--json", options.json, "File to write (default: none)");
-  oracle->add_flag("--short", options.is_short, "One small workload, to see that everything runs");
-  oracle->add_option("--threads", options.threads, "Threads (default: all cores)")->check(CLI::Range(1, 4096));
+  bench->add_option("--seconds", options.seconds_min, "Least measured time of a sample")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  bench->add_option("--json", options.json, "File to write, as Google Benchmark writes it (default: none)");
+  bench->add_option("--threads", options.threads, "Threads of the reference (default: all cores)")
+      ->check(CLI::Range(1, 4096));
+  CLI::App* oracle = bench->add_subcommand("oracle", "The reference: beside the multiply-add peak, NumPy and PyTorch");
+  oracle->add_option("--rounds", of_oracle.rounds, "Rounds; medians are shown")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  oracle->add_option("--python", of_oracle.python, "Python with NumPy (default: without NumPy and PyTorch)");
+  oracle->add_option("--json", of_oracle.json, "File to write (default: none)");
+  oracle->add_flag("--short", of_oracle.is_short, "One small workload, to see that everything runs");
+  oracle->add_option("--threads", of_oracle.threads, "Threads (default: all cores)")->check(CLI::Range(1, 4096));
 }
 
 int run_command(int argc, char** argv) {
@@ -167,8 +199,9 @@ int run_command(int argc, char** argv) {
   PowerOptions power;
   power.arguments = options.arguments;
   add_power(app, power);
-  BenchOracleOptions bench;
-  add_bench(app, bench);
+  BenchOptions bench;
+  BenchOracleOptions bench_oracle;
+  add_bench(app, bench, bench_oracle);
   app.add_subcommand("racecheck", "Look for races in the kernels, and drop every synchronisation in turn");
   CLI::App* list = app.add_subcommand("list", "Show candidates, kernels, recipes, masks, memory words or cases");
   list->add_option("what", listed, "candidates, kernels, recipes, masks, memory or cases")->required();
@@ -183,7 +216,10 @@ int run_command(int argc, char** argv) {
                      "--help");
   }
   if (list->parsed()) return static_cast<int>(run_list(listed, tier));
-  if (app.got_subcommand("bench")) return static_cast<int>(run_bench_oracle(bench));
+  if (app.got_subcommand("bench")) {
+    return static_cast<int>(app.get_subcommand("bench")->got_subcommand("oracle") ? run_bench_oracle(bench_oracle)
+                                                                                  : run_bench(bench));
+  }
   if (app.got_subcommand("power")) {
     if (power.cases.tier.empty() && power.cases.lines.empty()) power.cases.tier = "fast";
     return static_cast<int>(power.false_alarms > 0 ? run_false_alarms(power) : run_power(power));
