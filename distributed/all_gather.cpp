@@ -33,8 +33,8 @@ void add_gather(Exchange& exchange, const Communicator& communicator, const Topo
 void all_gather_forward(Communicator& communicator, const LocalStep& local_step, const RingParts& parts,
                         const Problem& problem, std::uint64_t case_id, const TensorView& q, const TensorView& k,
                         const TensorView& v, const TensorView& out, const TensorView* lse) {
-  const Buffer all_k = make_buffer_by_token(communicator, problem.dtype, problem.shape_k());
-  const Buffer all_v = make_buffer_by_token(communicator, problem.dtype, problem.shape_v());
+  const Buffer all_k = make_buffer_by_token(communicator, "all K", problem.dtype, problem.shape_k());
+  const Buffer all_v = make_buffer_by_token(communicator, "all V", problem.dtype, problem.shape_v());
   const WithdrawAtExit withdraw_at_exit(communicator);
 
   const TensorView own_k = block_of(all_k.view, problem.topology, communicator.rank());
@@ -48,7 +48,7 @@ void all_gather_forward(Communicator& communicator, const LocalStep& local_step,
                                                copy_elements(v, own_v);
                                              }},
                                             {});
-  Exchange exchange;
+  Exchange exchange{{}, {}, "gather"};
   add_gather(exchange, communicator, problem.topology, all_k.view, {case_id, 0, 0, 0});
   add_gather(exchange, communicator, problem.topology, all_v.view, {case_id, 0, 0, 1});
   communicator.wait(communicator.exchange(exchange, {&packed, 1}));

@@ -8,22 +8,24 @@
 namespace ringproof {
 namespace {
 
-Buffer with_strides(Communicator& communicator, Dtype dtype, const Shape& shape, const Shape& stride) {
+Buffer with_strides(Communicator& communicator, const std::string& name, Dtype dtype, const Shape& shape,
+                    const Shape& stride) {
   const auto bytes = static_cast<std::size_t>(element_count(shape)) * size_bytes(dtype);
   Buffer buffer{communicator.allocate(bytes), {nullptr, dtype, -1, shape, stride}};
   buffer.view.data = buffer.memory.get();
+  communicator.name_memory({buffer.memory.get(), bytes}, name);
   return buffer;
 }
 
 }  // namespace
 
-Buffer make_buffer(Communicator& communicator, Dtype dtype, const Shape& shape) {
-  return with_strides(communicator, dtype, shape, dense_strides(shape));
+Buffer make_buffer(Communicator& communicator, const std::string& name, Dtype dtype, const Shape& shape) {
+  return with_strides(communicator, name, dtype, shape, dense_strides(shape));
 }
 
-Buffer make_buffer_by_token(Communicator& communicator, Dtype dtype, const Shape& shape) {
+Buffer make_buffer_by_token(Communicator& communicator, const std::string& name, Dtype dtype, const Shape& shape) {
   const auto [batch, heads, rows, dim] = shape;
-  return with_strides(communicator, dtype, shape, {heads * dim, dim, batch * heads * dim, 1});
+  return with_strides(communicator, name, dtype, shape, {heads * dim, dim, batch * heads * dim, 1});
 }
 
 std::int64_t bytes_per_token(const TensorView& view) {

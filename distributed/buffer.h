@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <span>
+#include <string>
 
 #include "distributed/communicator.h"
 #include "reference/spec/tensor.h"
@@ -14,12 +15,12 @@ struct Buffer {
   TensorView view;
 };
 
-/// A dense tensor of zero bits.
-Buffer make_buffer(Communicator& communicator, Dtype dtype, const Shape& shape);
+/// A dense tensor of zero bits; `name` is what reports call it.
+Buffer make_buffer(Communicator& communicator, const std::string& name, Dtype dtype, const Shape& shape);
 
 /// The same with the sequence outermost, so that a run of tokens is one piece of memory, which can be sent or received
 /// as it lies: rows [i, j) take bytes [i, j) times bytes_per_token(view).
-Buffer make_buffer_by_token(Communicator& communicator, Dtype dtype, const Shape& shape);
+Buffer make_buffer_by_token(Communicator& communicator, const std::string& name, Dtype dtype, const Shape& shape);
 
 /// Bytes of one token of all batches and heads.
 std::int64_t bytes_per_token(const TensorView& view);

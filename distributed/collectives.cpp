@@ -40,7 +40,7 @@ Event all_reduce_sum(Communicator& communicator, std::span<double> values, const
   const std::shared_ptr<std::byte> gathered = communicator.allocate(bytes * rank_count);
   std::vector<std::span<std::byte>> receives;
   for (std::size_t peer = 0; peer < rank_count; ++peer) receives.emplace_back(gathered.get() + peer * bytes, bytes);
-  Exchange exchange;
+  Exchange exchange{{}, {}, "all-reduce exchange"};
   add_all_gather(exchange, communicator, std::as_bytes(values), receives, header);
   const Event arrived = communicator.exchange(exchange, after);
   const auto add = [values, gathered, rank, rank_count](void*) {

@@ -45,6 +45,7 @@ struct Receive {
 struct Exchange {
   std::vector<Send> sends;
   std::vector<Receive> receives;
+  std::string name = "exchange";  ///< in reports, as a Compute's
 };
 
 /// A piece of computation of one rank, with the memory it touches (for the analysis of who waits for whom).
@@ -79,6 +80,9 @@ class Communicator {
   virtual std::shared_ptr<std::byte> allocate(std::size_t bytes) {
     return {new std::byte[bytes](), std::default_delete<std::byte[]>()};
   }
+
+  /// What reports call this memory. Most transports report none.
+  virtual void name_memory(std::span<const std::byte> /*memory*/, const std::string& /*name*/) {}
 
   /// Posts all transfers, to start once `after` has happened. The Event is their end: sent memory may be written,
   /// received memory read. Until then the memory stays where it is and is not written (sent) or touched (received).

@@ -23,10 +23,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <sstream>
 #include <thread>
 
 #include "distributed/collectives.h"
+#include "distributed/transfer_words.h"
 #include "reference/spec/error.h"
 
 namespace ringproof {
@@ -63,11 +63,6 @@ struct Transfer {
   bool is_done = false;
 };
 
-// Thrown in ranks that end because another one failed: never the cause.
-struct GroupFailed : Error {
-  using Error::Error;
-};
-
 void check(int code, const char* call) {
   if (code == MPI_SUCCESS) return;
   char text[MPI_MAX_ERROR_STRING];
@@ -76,16 +71,8 @@ void check(int code, const char* call) {
   throw Error(std::string(call) + ": " + std::string(text, static_cast<std::size_t>(length)));
 }
 
-std::string words(const TransferHeader& header, std::size_t count) {
-  std::ostringstream text;
-  text << "block " << header.block << " part " << header.part << " of step " << header.step << " (case "
-       << header.case_id << ", " << count << " bytes)";
-  return text.str();
-}
-
 std::string words(const Transfer& transfer) {
-  return words(transfer.header, transfer.bytes.size()) + (transfer.is_send ? " to rank " : " from rank ") +
-         std::to_string(transfer.peer);
+  return words(transfer.header, transfer.bytes.size(), transfer.is_send, transfer.peer);
 }
 
 // Where this rank stands, readable by a signal handler at any time: two texts, of which one is whole.

@@ -38,6 +38,9 @@ class RecordingCommunicator final : public Communicator {
   void barrier() override;
   void withdraw() noexcept override { inner_.withdraw(); }
   std::shared_ptr<std::byte> allocate(std::size_t bytes) override;
+  void name_memory(std::span<const std::byte> memory, const std::string& name) override {
+    inner_.name_memory(memory, name);
+  }
 
   const std::vector<Record>& records() const { return records_; }
   /// The most bytes of allocate() that were alive at once.

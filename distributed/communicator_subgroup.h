@@ -18,6 +18,9 @@ class SubgroupCommunicator final : public Communicator {
   int rank() const override { return rank_; }
   int rank_count() const override { return static_cast<int>(members_.size()); }
   std::shared_ptr<std::byte> allocate(std::size_t bytes) override { return parent_.allocate(bytes); }
+  void name_memory(std::span<const std::byte> memory, const std::string& name) override {
+    parent_.name_memory(memory, name);
+  }
   Event exchange(const Exchange& exchange, std::span<const Event> after) override;
   Event compute(const Compute& compute, std::span<const Event> after) override {
     return parent_.compute(compute, after);

@@ -14,11 +14,11 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <sstream>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "distributed/transfer_words.h"
 #include "reference/spec/error.h"
 
 namespace ringproof {
@@ -40,11 +40,6 @@ using Copies = std::vector<std::pair<TransferPtr, TransferPtr>>;  // (send, rece
 // What waits on the way from one rank to another; sends or receives are empty at any time.
 struct Route {
   std::deque<TransferPtr> sends, receives;
-};
-
-// Thrown in ranks that end because another one failed: never the cause.
-struct GroupFailed : Error {
-  using Error::Error;
 };
 
 struct Group {
@@ -84,20 +79,8 @@ struct Group {
   }
 };
 
-std::string words(const TransferHeader& header, std::size_t count) {
-  std::ostringstream text;
-  text << "block " << header.block << " part " << header.part << " of step " << header.step << " (case "
-       << header.case_id << ", " << count << " bytes)";
-  return text.str();
-}
-
-std::string place(int rank, int step) {
-  return "rank " + std::to_string(rank) + ", step " + std::to_string(step) + ": ";
-}
-
 std::string words(const Transfer& transfer) {
-  return words(transfer.header, transfer.count) + (transfer.is_send ? " to rank " : " from rank ") +
-         std::to_string(transfer.peer);
+  return words(transfer.header, transfer.count, transfer.is_send, transfer.peer);
 }
 
 // Puts `mine` on its route or, if its counterpart waits there, into `copies`. Needs the lock.
@@ -252,7 +235,7 @@ class ThreadsCommunicator final : public Communicator {
   std::string& standing() { return group_.standing[static_cast<std::size_t>(rank_)]; }
 
   [[noreturn]] void fail(int step, const std::string& sentence) {
-    group_.fail((step < 0 ? "rank " + std::to_string(rank_) + ": " : place(rank_, step)) + sentence);
+    group_.fail(place(rank_, step) + sentence);
     throw Error(group_.failure);
   }
 

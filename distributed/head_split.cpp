@@ -68,8 +68,8 @@ TensorView heads_for(const TensorView& view, const HeadShare& share, Part part) 
                                   : heads_of(view, share.q_begin, share.q_count);
 }
 
-Buffer buffer_like(const HeadSplit& split, const TensorView& view) {
-  return make_buffer_by_token(split.communicator, view.dtype, view.shape);
+Buffer buffer_like(const HeadSplit& split, const std::string& name, const TensorView& view) {
+  return make_buffer_by_token(split.communicator, name, view.dtype, view.shape);
 }
 
 TransferHeader header_of(const HeadSplit& split, int member, Part part, std::size_t segment) {
@@ -119,7 +119,7 @@ void gather(HeadSplit& split, const TensorView& q, const TensorView& k, const Te
   };
   std::vector<Copy> copies;
   std::vector<Buffer> packed;
-  Exchange exchange;
+  Exchange exchange{{}, {}, "tokens for heads"};
   Compute pack{"pack", 0, {memory_of(q), memory_of(k), memory_of(v)}, {}, {}};
   const std::pair<const TensorView&, const Buffer&> tensors[]{{q, gathered.q}, {k, gathered.k}, {v, gathered.v}};
   for (const Part part : {kQ, kK, kV}) {
@@ -131,7 +131,8 @@ void gather(HeadSplit& split, const TensorView& q, const TensorView& k, const Te
         pack.writes.push_back(memory_of(all.view));
         continue;
       }
-      packed.push_back(buffer_like(split, from));
+      packed.push_back(
+          buffer_like(split, std::string("packed ") + "QKV"[part] + " for member " + std::to_string(peer), from));
       copies.push_back({from, packed.back().view, {}, false});
       pack.writes.push_back(memory_of(packed.back().view));
       add_sends(exchange, split, peer, split.member, part, packed.back().view, kInLocal);
@@ -172,15 +173,16 @@ void attend(HeadSplit& split, const Gathered& gathered, const TensorView& out, c
 void give_back(HeadSplit& split, const TensorView& all_out, const TensorView& all_lse, const TensorView& out,
                const TensorView* lse) {
   std::vector<Buffer> arrived_out, arrived_lse;
-  Exchange exchange;
+  Exchange exchange{{}, {}, "heads for tokens"};
   for (int peer = 0; peer < members_of(split); ++peer) {
     const HeadShare& share = share_of(split, peer);
     Shape shape = heads_for(out, share, kOut).shape;
     const bool is_own = peer == split.member;
     if (is_own) shape[2] = 0;
-    arrived_out.push_back(make_buffer_by_token(split.communicator, out.dtype, shape));
+    const std::string of_peer = " of member " + std::to_string(peer);
+    arrived_out.push_back(make_buffer_by_token(split.communicator, "O" + of_peer, out.dtype, shape));
     shape[3] = 1;
-    arrived_lse.push_back(make_buffer_by_token(split.communicator, all_lse.dtype, shape));
+    arrived_lse.push_back(make_buffer_by_token(split.communicator, "lse" + of_peer, all_lse.dtype, shape));
     if (is_own) continue;
     add_sends(exchange, split, peer, peer, kOut, all_out, kInGroup);
     add_sends(exchange, split, peer, peer, kLse, all_lse, kInGroup);
@@ -232,15 +234,15 @@ void head_split_forward(Communicator& communicator, const LocalStep& local_step,
   const HeadShare& share = share_of(split, split.member);
   const std::int64_t rows = owned_token_count(ring_of(topology), ring_rank, problem.seqlen_q);
   const std::int64_t keys = owned_token_count(ring_of(topology), ring_rank, problem.seqlen_kv);
-  const auto buffer = [&](Dtype dtype, std::int64_t heads, std::int64_t tokens, std::int64_t dim) {
-    return make_buffer_by_token(communicator, dtype, {problem.batch, heads, tokens, dim});
+  const auto buffer = [&](const char* name, Dtype dtype, std::int64_t heads, std::int64_t tokens, std::int64_t dim) {
+    return make_buffer_by_token(communicator, name, dtype, {problem.batch, heads, tokens, dim});
   };
-  Gathered gathered{buffer(problem.dtype, share.q_count, rows, problem.head_dim_qk),
-                    buffer(problem.dtype, share.kv_count, keys, problem.head_dim_qk),
-                    buffer(problem.dtype, share.kv_count, keys, problem.head_dim_v)};
+  Gathered gathered{buffer("gathered Q", problem.dtype, share.q_count, rows, problem.head_dim_qk),
+                    buffer("gathered K", problem.dtype, share.kv_count, keys, problem.head_dim_qk),
+                    buffer("gathered V", problem.dtype, share.kv_count, keys, problem.head_dim_v)};
   gather(split, q, k, v, gathered);
-  const Buffer all_out = buffer(dtype_of_out(problem.dtype), share.q_count, rows, problem.head_dim_v);
-  const Buffer all_lse = buffer(dtype_of_lse(problem.dtype), share.q_count, rows, 1);
+  const Buffer all_out = buffer("O of the heads", dtype_of_out(problem.dtype), share.q_count, rows, problem.head_dim_v);
+  const Buffer all_lse = buffer("lse of the heads", dtype_of_lse(problem.dtype), share.q_count, rows, 1);
   attend(split, gathered, all_out.view, all_lse.view);
   gathered = {};
   give_back(split, all_out.view, all_lse.view, out, lse);

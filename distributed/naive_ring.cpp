@@ -79,11 +79,12 @@ Blocks make_blocks(Communicator& communicator, const Problem& problem) {
   for (int rank = 0; rank < communicator.rank_count(); ++rank) {
     keys_max = std::max(keys_max, owned_token_count(problem.topology, rank, problem.seqlen_kv));
   }
-  const auto buffer = [&](std::int64_t dim) {
-    return make_buffer_by_token(communicator, problem.dtype, {problem.batch, problem.heads_kv, keys_max, dim});
+  const auto buffer = [&](const std::string& name, std::int64_t dim) {
+    return make_buffer_by_token(communicator, name, problem.dtype, {problem.batch, problem.heads_kv, keys_max, dim});
   };
-  return {{buffer(problem.head_dim_qk), buffer(problem.head_dim_qk)},
-          {buffer(problem.head_dim_v), buffer(problem.head_dim_v)}};
+  const std::int64_t dim_k = problem.head_dim_qk, dim_v = problem.head_dim_v;
+  return {{buffer("K of even steps", dim_k), buffer("K of odd steps", dim_k)},
+          {buffer("V of even steps", dim_v), buffer("V of odd steps", dim_v)}};
 }
 
 int block_at(const Communicator& communicator, int step) {

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "distributed/buffer.h"
@@ -77,16 +78,20 @@ Buffers make_buffers(Communicator& communicator, const Problem& problem, Dtype p
       keys_max = std::max(keys_max, key_count(problem, block));
     }
   }
-  const auto blocks = [&](std::int64_t head_dim) -> std::array<Buffer, 2> {
+  const auto blocks = [&](const std::string& name, std::int64_t head_dim) -> std::array<Buffer, 2> {
     const Shape shape{problem.batch, problem.heads_kv, keys_max, head_dim};
-    return {make_buffer(communicator, problem.dtype, shape), make_buffer(communicator, problem.dtype, shape)};
+    return {make_buffer(communicator, name + " of even steps", problem.dtype, shape),
+            make_buffer(communicator, name + " of odd steps", problem.dtype, shape)};
   };
-  const auto rows_buffer = [&](std::int64_t columns) {
-    return make_buffer(communicator, partial, {problem.batch, problem.heads_q, rows, columns});
+  const auto rows_buffer = [&](const std::string& name, std::int64_t columns) {
+    return make_buffer(communicator, name, partial, {problem.batch, problem.heads_q, rows, columns});
   };
-  return {blocks(problem.head_dim_qk),     blocks(problem.head_dim_v),
-          rows_buffer(problem.head_dim_v), rows_buffer(1),
-          rows_buffer(problem.head_dim_v), rows_buffer(1)};
+  return {blocks("K", problem.head_dim_qk),
+          blocks("V", problem.head_dim_v),
+          rows_buffer("running O", problem.head_dim_v),
+          rows_buffer("running lse", 1),
+          rows_buffer("partial O", problem.head_dim_v),
+          rows_buffer("partial lse", 1)};
 }
 
 template <class Write>

@@ -4,6 +4,7 @@
 
 #include "distributed/ring_candidate.h"
 
+#include "distributed/buffer.h"
 #include "distributed/communicator_threads.h"
 #include "reference/spec/error.h"
 
@@ -38,6 +39,9 @@ Status forward_on(const RingComposition& composition, Communicator& communicator
                   const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
                   const TensorView& out, const TensorView* lse) {
   if (!unsupported_reason(describe(composition, Dtype::kDefault), problem).empty()) return Status::kUnsupported;
+  for (const auto& [name, view] : {std::pair("q", &q), {"k", &k}, {"v", &v}, {"out", &out}, {"lse", lse}}) {
+    if (view != nullptr) communicator.name_memory(memory_of(*view), name);
+  }
   const RanksForward forward = algorithm_of(composition, problem.topology);
   forward(communicator, composition.local_step, composition.parts, problem, case_id, q, k, v, out, lse);
   return Status::kOk;

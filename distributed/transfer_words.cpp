@@ -1,0 +1,21 @@
+// The words in which every transport speaks of a transfer.
+
+#include "distributed/transfer_words.h"
+
+namespace ringproof {
+
+std::string words(const TransferHeader& header, std::size_t bytes) {
+  return "block " + std::to_string(header.block) + " part " + std::to_string(header.part) + " of step " +
+         std::to_string(header.step) + " (case " + std::to_string(header.case_id) + ", " + std::to_string(bytes) +
+         " bytes)";
+}
+
+std::string words(const TransferHeader& header, std::size_t bytes, bool is_send, int peer) {
+  return words(header, bytes) + (is_send ? " to rank " : " from rank ") + std::to_string(peer);
+}
+
+std::string place(int rank, int step) {
+  return "rank " + std::to_string(rank) + (step < 0 ? "" : ", step " + std::to_string(step)) + ": ";
+}
+
+}  // namespace ringproof
