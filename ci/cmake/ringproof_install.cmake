@@ -1,5 +1,10 @@
 # `cmake --install` leaves bin/ringproof, what it becomes for a sub-command, and the data it reads.
 include(GNUInstallDirs)
+if(SKBUILD)  # pip: into the virtual environment itself, beside its python
+  set(CMAKE_INSTALL_BINDIR "${SKBUILD_SCRIPTS_DIR}")
+  set(CMAKE_INSTALL_DATADIR "${SKBUILD_DATA_DIR}/share")
+  set(CMAKE_INSTALL_INCLUDEDIR "${SKBUILD_DATA_DIR}/include")
+endif()
 install(TARGETS ringproof RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 if(TARGET ringproof_racecheck_bin)
   install(TARGETS ringproof_racecheck_bin RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
