@@ -5,6 +5,7 @@
 
 #include "ci/cases.h"
 #include "ci/exit_codes.h"
+#include "distributed/candidates.h"
 #include "reference/judge/sampling.h"
 
 namespace ringproof {
@@ -26,7 +27,8 @@ struct GateOptions {
   std::string launcher;               ///< "mpirun": start it, and this command in it
   int ranks = 0;                      ///< of the launcher; 0: as many as the Cases need
   double deadline_seconds = 60;       ///< of every wait over MPI
-  MpiJob* job = nullptr;              ///< whose process 0 this is; null without --transport mpi
+  std::vector<RingComposition> rings = ring_compositions();  ///< what runs over mpi, by name
+  MpiJob* job = nullptr;                                     ///< whose process 0 this is; null without --transport mpi
 };
 
 /// Judges candidates on Cases: progress on stderr, the table on stdout, records in `out`. Ctrl-C ends it

@@ -66,14 +66,14 @@ void GateRun::judge_all() {
     }
     judge(c, reference ? &*reference : nullptr, failure);
     ++cases_done_;
-    if (again) judge_again(*again);
+    if (again && !has_failed(options_)) judge_again(*again);
     again.reset();
     // In order, the caller says himself what is called twice.
     const bool comes_again = !options_.cases.in_order && cases_done_ % kCasesPerRepeat == 1 && reference &&
                              reference->time_ms < kRepeatMsMax;
     if (comes_again) again = std::move(reference);
   }
-  if (again && !interrupt_->asked()) judge_again(*again);
+  if (again && !interrupt_->asked() && !has_failed(options_)) judge_again(*again);
   end_sessions();
   progress_.show(cases_done_, "done");
   progress_.clear();

@@ -17,7 +17,6 @@
 #include <fstream>
 #include <thread>
 
-#include "distributed/candidates.h"
 #include "reference/spec/error.h"
 #ifdef RINGPROOF_WITH_MPI
 #include "distributed/remote_ranks.h"
@@ -146,9 +145,9 @@ void leave_outcome(ExitCode code) {
 }
 
 // A process other than 0. After a failure it waits for process 0 to end the job, and then does so itself.
-ExitCode serve(MpiJob& job, std::chrono::milliseconds deadline) {
+ExitCode serve(MpiJob& job, const GateOptions& options, std::chrono::milliseconds deadline) {
   try {
-    serve_ranks(job, ring_compositions());
+    serve_ranks(job, options.rings);
   } catch (const Error& error) {
     fmt::print(stderr, "ringproof: {}\n", error.what());
     std::fflush(stderr);
@@ -160,11 +159,11 @@ ExitCode serve(MpiJob& job, std::chrono::milliseconds deadline) {
 ExitCode run_in_job(GateOptions options) {
   const std::chrono::milliseconds deadline(static_cast<std::int64_t>(1000 * options.deadline_seconds));
   MpiJob job(deadline);
-  if (job.world().rank() != 0) return serve(job, deadline);
+  if (job.world().rank() != 0) return serve(job, options, deadline);
   options.job = &job;
   ExitCode code = ExitCode::kInconclusive;
   try {
-    code = run_gate(options);
+    job.run_beside([&] { code = run_gate(options); });
   } catch (const InputError& error) {
     fmt::print(stderr, "ringproof: {}\n", error.what());
     code = ExitCode::kBadInput;
@@ -204,9 +203,8 @@ std::vector<Candidate> on_transport(const GateOptions& options, std::vector<Cand
 #ifdef RINGPROOF_WITH_MPI
   if (options.job == nullptr) return candidates;
   if (options.candidates.empty()) std::erase_if(candidates, [](const Candidate& one) { return !one.on_ranks; });
-  const std::vector<RingComposition> compositions = ring_compositions();
   for (Candidate& candidate : candidates) {
-    for (const RingComposition& composition : compositions) {
+    for (const RingComposition& composition : options.rings) {
       if (composition.name == candidate.name) candidate = remote_candidate(*options.job, composition);
     }
   }

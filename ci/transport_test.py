@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
-"""`ringproof gate` over MPI: real mpirun processes, accepted, refused, killed and stopped.
+"""`ringproof gate` over MPI: real processes, accepted, refused, killed, stopped and throwing.
 
-A rank is found by the variables of its environment, and hit while it computes a long Case. Needs a
-build with MPI; without one the command must say so.
+No test depends on how fast anything is: a rank fails by itself, when all others certainly compute.
+Needs a build with MPI; without one the command must say so.
 """
+import functools
 import os
 import pathlib
-import signal
 import subprocess
+import tempfile
 import time
 import unittest
 
 RINGPROOF = pathlib.Path(os.environ["RINGPROOF_BIN"]) / "ringproof"
 SMALL = "fwd/fp32/b1.hq4.hkv2.sq37.skv41.dqk16.dv8/causal_bottom_right/scale0.25/gauss:7/bhsd/"
-LONG = "fwd/fp32/b1.hq8.hkv8.sq4000.skv4000.dqk64.dv64/full/scale0.125/gauss:7/bhsd/contiguous4"
+RANK_FAULT = RINGPROOF.with_name("ringproof_rank_fault")
 
 
 def environment():
@@ -44,40 +45,26 @@ def processes_with(*words):
     return found
 
 
-def processor_seconds(process):
-    fields = pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
-
-
-def hit_a_rank(rank, number, *arguments):
-    """Starts a long Case on four ranks and sends a signal to one. What the command said."""
+def fail_a_rank(fault, rank, deadline):
+    """Four ranks, of which one fails. What the command said, and what marks its processes."""
     variables = environment()
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [RANK_FAULT, fault, str(rank), folder, str(deadline), "--launcher", "mpirun"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+            env=variables,
+        )
     mark = f"RINGPROOF_TEST_MARK={variables['RINGPROOF_TEST_MARK']}"
-    command = [RINGPROOF, "gate", "--candidate", "ring:double", "--case", LONG]
-    started = subprocess.Popen(
-        [*command, "--launcher", "mpirun", "--threads", "1", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=variables,
-    )
-    ranks, until = [], time.monotonic() + 60
-    while len(ranks) < 1 and time.monotonic() < until:
-        time.sleep(0.1)
-        ranks = processes_with(mark, f"OMPI_COMM_WORLD_RANK={rank}")
-    # A rank starts within 0.2 s of processor time and needs seconds of it for its local steps.
-    while processor_seconds(ranks[0]) < 0.5 and time.monotonic() < until:
-        time.sleep(0.02)
-    start = time.monotonic()
-    os.kill(ranks[0], number)
-    said, _ = started.communicate(timeout=120)
-    return started.returncode, said, time.monotonic() - start, mark
+    return done.returncode, done.stdout, mark
 
 
+@functools.cache
 def has_mpi():
-    return (
-        "built without MPI" not in gate("--case", SMALL + "zigzag2", "--launcher", "mpirun").stdout
-    )
+    said = gate("--case", SMALL + "zigzag2", "--launcher", "mpirun").stdout
+    return "built without MPI" not in said
 
 
 class OverMpi(unittest.TestCase):
@@ -123,25 +110,46 @@ class OverMpi(unittest.TestCase):
             self.assertEqual(done.returncode, code, done.stderr)
             self.assertIn("not run: transport mpi: there is no mpirun", done.stdout)
 
-    def test_a_killed_rank_is_inconclusive_and_survivors_report(self):
-        code, said, seconds, mark = hit_a_rank(2, signal.SIGKILL)
+    def expect_inconclusive(self, fault, rank, deadline):
+        code, said, mark = fail_a_rank(fault, rank, deadline)
         self.assertEqual(code, 3, said)
-        self.assertIn("inconclusive: the MPI job of 4 ranks ended before its verdict", said)
-        for rank in (0, 1, 3):
-            line = next(
-                (l for l in said.split("\n") if l.startswith(f"ringproof: rank {rank} ")), ""
-            )
-            for word in ("step", "block", "rank"):
-                self.assertIn(word, line, said)
-        self.assertLess(seconds, 60)
+        self.assertIn("inconclusive", said)
         self.expect_nothing_left(mark)
+        return said
+
+    def expect_reports(self, said, survivors):
+        for rank in survivors:
+            who, where = (
+                rf"(?m)^ *(ringproof: )?rank {rank}[ ,]",
+                r"block \d+ part \d+ of step \d+ ",
+            )
+            self.assertRegex(said, rf"{who}.*{where}.*(from|to) rank \d")
+
+    def test_a_killed_rank_is_inconclusive_and_survivors_report(self):
+        for rank, survivors in ((2, (0, 1, 3)), (0, (1, 2, 3))):
+            said = self.expect_inconclusive("kill", rank, 600)
+            self.assertIn("the MPI job of 4 ranks ended before its verdict", said)
+            self.expect_reports(said, survivors)
 
     def test_a_stopped_rank_is_inconclusive_within_the_deadline(self):
-        code, said, seconds, mark = hit_a_rank(1, signal.SIGSTOP, "--deadline", "4")
-        self.assertEqual(code, 3, said)
+        said = self.expect_inconclusive("stop", 1, 4)
         self.assertIn("within 4000 ms", said)
-        self.assertLess(seconds, 100)
-        self.expect_nothing_left(mark)
+        self.expect_reports(said, (0, 2, 3))
+
+    def test_a_rank_that_throws_is_inconclusive_and_survivors_report(self):
+        said = self.expect_inconclusive("throw", 2, 600)
+        self.assertIn("rank 2: thrown on purpose", said)
+        self.expect_reports(said, (0, 1, 3))
+
+    def test_a_judge_that_stops_between_cases_ends_those_that_wait_for_it(self):
+        said = self.expect_inconclusive("idle", 0, 4)
+        self.assertIn(
+            "a message from rank 0, nor a sign of life, did not come within 4000 ms", said
+        )
+
+    def test_a_judge_that_takes_longer_than_the_deadline_is_waited_for(self):
+        code, said, _ = fail_a_rank("busy", 0, 4)
+        self.assertEqual(code, 0, said)
 
 
 if __name__ == "__main__":

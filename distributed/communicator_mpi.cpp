@@ -23,7 +23,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <exception>
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include "distributed/collectives.h"
 #include "distributed/transfer_words.h"
@@ -36,10 +39,13 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kPieceBytesMax = std::size_t{1} << 30;
-constexpr milliseconds kGrace{500};  // between a rank's last message and the notice of its end, which may overtake it
+// Between a rank's last message and the notice of its end, which may overtake it: time, and looks, of which a process
+// on a busy machine gets few.
+constexpr milliseconds kGrace{500};
+constexpr int kGraceTurns = 50;
 constexpr int kExitInconclusive = 3;
 
-enum Tag { kHeaderTag = 1, kPayloadTag = 2, kNoticeTag = 3, kMessageTag = 4 };
+enum Tag { kHeaderTag = 1, kPayloadTag = 2, kNoticeTag = 3, kMessageTag = 4, kBeatTag = 5 };
 
 struct Wire {
   TransferHeader header;
@@ -78,8 +84,10 @@ std::string words(const Transfer& transfer) {
 // Where this rank stands, readable by a signal handler at any time: two texts, of which one is whole.
 char standing_texts[2][512];
 std::atomic<int> standing_now = 0;
+std::string standing;
 
 void stand(const std::string& text) {
+  standing = text;
   const int next = 1 - standing_now.load();
   std::snprintf(standing_texts[next], sizeof standing_texts[next], "ringproof: %s\n", text.c_str());
   standing_now = next;
@@ -140,6 +148,7 @@ class MpiJob::World final : public Communicator {
       transfers.push_back(transfer(true, send.peer, send.header, bytes));
     }
     for (const std::unique_ptr<Transfer>& one : transfers) post(*one);
+    if (!transfers.empty()) latest_ = words(*transfers.front());
     exchanges_.push_back(std::move(transfers));
     test(exchanges_.back());
     return {static_cast<std::int64_t>(exchanges_.size())};
@@ -163,11 +172,14 @@ class MpiJob::World final : public Communicator {
     const auto until = Clock::now() + deadline_;
     const Transfer* named = nullptr;
     Clock::time_point grace_until{};
+    int grace_turns = 0;
     for (int turn = 0; const Transfer* const pending = test(transfers); ++turn) {
       if (named != pending) stand("rank " + std::to_string(rank_) + " waits for " + words(*(named = pending)));
       const bool is_peer_gone = has_ended_[static_cast<std::size_t>(pending->peer)];
       if (is_peer_gone && grace_until == Clock::time_point{}) grace_until = Clock::now() + kGrace;
-      if (is_peer_gone && Clock::now() >= grace_until) refuse(*pending, words(*pending) + ": that rank has ended");
+      if (is_peer_gone && ++grace_turns > kGraceTurns && Clock::now() >= grace_until) {
+        refuse(*pending, words(*pending) + ": that rank has ended");
+      }
       if (Clock::now() >= until) {
         refuse(*pending, words(*pending) + " did not happen within " + std::to_string(deadline_.count()) + " ms");
       }
@@ -175,9 +187,7 @@ class MpiJob::World final : public Communicator {
       look_for_notices();
       require_alive();
     }
-    if (!transfers.empty()) {
-      stand("rank " + std::to_string(rank_) + " goes on after " + words(*transfers.back()));
-    }
+    if (!transfers.empty()) stand("rank " + std::to_string(rank_) + " goes on after " + words(*transfers.front()));
     transfers.clear();
   }
 
@@ -244,31 +254,37 @@ class MpiJob::World final : public Communicator {
     MPI_Request request = MPI_REQUEST_NULL;
     check(MPI_Isend(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, rank, kMessageTag, messages_, &request),
           "MPI_Isend");
-    until_true("a message to rank " + std::to_string(rank), false, [&] {
-      int is_done = 0;
-      check(MPI_Test(&request, &is_done, MPI_STATUS_IGNORE), "MPI_Test");
-      return is_done != 0;
-    });
+    until_true("a message to rank " + std::to_string(rank), -1, [&] { return is_done(request); });
   }
 
-  std::vector<std::byte> receive(int rank, bool is_patient) {
+  std::vector<std::byte> receive(int rank, bool is_beating) {
+    const std::string what = "a message from rank " + std::to_string(rank);
     MPI_Status status;
-    until_true("a message from rank " + std::to_string(rank), is_patient, [&] {
-      int is_there = 0;
-      check(MPI_Iprobe(rank, kMessageTag, messages_, &is_there, &status), "MPI_Iprobe");
-      return is_there != 0;
-    });
+    const auto is_there = [&] {
+      int found = 0;
+      check(MPI_Iprobe(rank, kMessageTag, messages_, &found, &status), "MPI_Iprobe");
+      return found != 0;
+    };
+    until_true(what, is_beating ? rank : -1, is_there);
     int count = 0;
     check(MPI_Get_count(&status, MPI_BYTE, &count), "MPI_Get_count");
     std::vector<std::byte> bytes(static_cast<std::size_t>(count));
     MPI_Request request = MPI_REQUEST_NULL;
     check(MPI_Irecv(bytes.data(), count, MPI_BYTE, rank, kMessageTag, messages_, &request), "MPI_Irecv");
-    until_true("a message from rank " + std::to_string(rank), false, [&] {
-      int is_done = 0;
-      check(MPI_Test(&request, &is_done, MPI_STATUS_IGNORE), "MPI_Test");
-      return is_done != 0;
-    });
+    until_true(what, -1, [&] { return is_done(request); });
     return bytes;
+  }
+
+  // A rank that has not taken its latest beat gets no other.
+  void beat(std::span<const int> ranks, bool is_watched) {
+    look_for_notices();
+    beats_.resize(static_cast<std::size_t>(rank_count_), {MPI_REQUEST_NULL, 0});
+    for (const int rank : ranks) {
+      auto& [request, word] = beats_[static_cast<std::size_t>(rank)];
+      if (request != MPI_REQUEST_NULL && !is_done(request)) continue;
+      word = is_watched;
+      check(MPI_Isend(&word, 1, MPI_INT, rank, kBeatTag, messages_, &request), "MPI_Isend");
+    }
   }
 
   int end(int exit_code) {
@@ -292,7 +308,7 @@ class MpiJob::World final : public Communicator {
 
   void require_alive() const {
     if (!failure_.empty()) {
-      throw GroupFailed("rank " + std::to_string(rank_) + " ended because another failed: " + failure_);
+      throw GroupFailed(standing + " and ended because another failed: " + failure_);
     }
   }
 
@@ -396,13 +412,40 @@ class MpiJob::World final : public Communicator {
     notice_requests_.clear();
   }
 
+  static bool is_done(MPI_Request& request) {
+    int done = 0;
+    check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test");
+    return done != 0;
+  }
+
+  // The latest of the beats that have come from a rank, if any has: whether others watch it.
+  std::optional<bool> take_beats(int rank) {
+    std::optional<bool> latest;
+    for (int is_there = 1; is_there != 0;) {
+      check(MPI_Iprobe(rank, kBeatTag, messages_, &is_there, MPI_STATUS_IGNORE), "MPI_Iprobe");
+      int is_watched = 0;
+      if (!is_there) continue;
+      check(MPI_Recv(&is_watched, 1, MPI_INT, rank, kBeatTag, messages_, MPI_STATUS_IGNORE), "MPI_Recv");
+      latest = is_watched != 0;
+    }
+    return latest;
+  }
+
+  // `rank_beating`: whose beats make the deadline run anew; -1 none.
   template <class Test>
-  void until_true(const std::string& what, bool is_patient, const Test& is_true) {
-    const auto until = Clock::now() + deadline_;
+  void until_true(const std::string& what, int rank_beating, const Test& is_true) {
+    auto until = Clock::now() + deadline_;
+    bool has_deadline = true;
     stand("rank " + std::to_string(rank_) + " waits for " + what);
     for (int turn = 0; !is_true(); ++turn) {
-      if (!is_patient && Clock::now() >= until) {
-        fail("rank " + std::to_string(rank_) + ": " + what + " did not come within " +
+      const std::optional<bool> is_watched = rank_beating < 0 ? std::nullopt : take_beats(rank_beating);
+      if (is_watched) {
+        until = Clock::now() + deadline_;
+        has_deadline = !*is_watched;
+      }
+      if (has_deadline && Clock::now() >= until) {
+        const std::string sign = rank_beating < 0 ? "" : ", nor a sign of life,";
+        fail("rank " + std::to_string(rank_) + ": " + what + sign + " did not come within " +
              std::to_string(deadline_.count()) + " ms");
         throw Error(own_failure_);
       }
@@ -427,7 +470,7 @@ class MpiJob::World final : public Communicator {
       const Transfer& one = *exchanges_.back()[at];
       if (!one.is_done && !one.is_send) return stand(text + ", next comes " + words(one));
     }
-    stand(text);
+    stand(text + (latest_.empty() ? "" : " after " + latest_));
   }
 
   // MPI may write there until the process ends.
@@ -442,9 +485,11 @@ class MpiJob::World final : public Communicator {
   MPI_Comm data_ = MPI_COMM_NULL, notices_ = MPI_COMM_NULL, messages_ = MPI_COMM_NULL;
   int rank_ = 0, rank_count_ = 0;
   std::vector<std::vector<std::unique_ptr<Transfer>>> exchanges_;  // by event id - 1
+  std::string latest_;                                             // of the transfers posted, in words
   std::vector<std::weak_ptr<std::byte>> allocated_;
   std::vector<std::shared_ptr<std::byte>> kept_;
   std::deque<Notice> told_;
+  std::vector<std::pair<MPI_Request, int>> beats_;  // by rank: the latest, and what it says
   std::vector<MPI_Request> notice_requests_;
   std::vector<bool> has_ended_;
   std::vector<std::string> causes_;    // of ranks that ended by their own failure
@@ -452,14 +497,51 @@ class MpiJob::World final : public Communicator {
   bool is_finalized_ = false;
 };
 
-MpiJob::MpiJob(milliseconds deadline) : world_(std::make_unique<World>(deadline)) {}
+MpiJob::MpiJob(milliseconds deadline) : world_(std::make_unique<World>(deadline)), errands_(deadline / 8) {}
 MpiJob::~MpiJob() { world_->end(0); }
+
+void MpiJob::run_beside(const std::function<void()>& work) {
+  std::vector<int> others;
+  for (int rank = 0; rank < world_->rank_count(); ++rank) {
+    if (rank != world_->rank()) others.push_back(rank);
+  }
+  std::exception_ptr thrown;
+  std::thread worker([&] {
+    try {
+      work();
+    } catch (...) {
+      thrown = std::current_exception();
+    }
+    errands_.finish();
+  });
+  errands_.serve([&] {
+    try {
+      if (world_->failure().empty()) world_->beat(others, false);
+    } catch (const Error& error) {
+      world_->fail(error.what());
+    }
+  });
+  worker.join();
+  if (thrown) std::rethrow_exception(thrown);
+}
+
+void MpiJob::on_own_thread(const std::function<void()>& task) {
+  std::this_thread::get_id() == owner_ ? task() : errands_.ask(task);
+}
 Communicator& MpiJob::world() { return *world_; }
 void MpiJob::run(const std::function<void(Communicator&)>& body) { world_->run(body); }
 void MpiJob::send(int rank, std::span<const std::byte> bytes) { world_->send(rank, bytes); }
-std::vector<std::byte> MpiJob::receive(int rank, bool is_patient) { return world_->receive(rank, is_patient); }
+std::vector<std::byte> MpiJob::receive(int rank) { return world_->receive(rank, false); }
+std::vector<std::byte> MpiJob::receive_while_it_beats(int rank) { return world_->receive(rank, true); }
+void MpiJob::beat(std::span<const int> ranks, bool is_watched) { world_->beat(ranks, is_watched); }
 void MpiJob::fail(const std::string& sentence) { world_->fail(sentence); }
-const std::string& MpiJob::failure() const { return world_->failure(); }
+
+std::string MpiJob::failure() {
+  std::string failure;
+  on_own_thread([&] { failure = world_->failure(); });
+  return failure;
+}
+
 int MpiJob::end(int exit_code) { return world_->end(exit_code); }
 
 bool is_in_mpi_job() {

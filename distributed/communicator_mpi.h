@@ -2,12 +2,15 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "distributed/communicator.h"
+#include "distributed/errands.h"
 
 namespace ringproof {
 
@@ -23,7 +26,7 @@ inline constexpr const char* kMpiReportsVariable = "RINGPROOF_MPI_REPORTS";
 /// block to stderr and exit with code 3; a rank that stops makes its peers' waits end at their deadline.
 class MpiJob {
  public:
-  /// Starts MPI. `deadline` bounds every wait but receive() without one.
+  /// Starts MPI. `deadline` bounds every wait.
   explicit MpiJob(std::chrono::milliseconds deadline);
   ~MpiJob();
   MpiJob(const MpiJob&) = delete;
@@ -36,16 +39,30 @@ class MpiJob {
   /// throws Error with the cause where one failed. Call at most once.
   void run(const std::function<void(Communicator&)>& body);
 
-  /// A message of any length to a rank, or from one, beside the world's transfers. With `is_patient`, waits as long as
-  /// it takes. Throw Error as the world does.
+  /// A message of any length to a rank, or from one, beside the world's transfers. Throw Error as the world does.
   void send(int rank, std::span<const std::byte> bytes);
-  std::vector<std::byte> receive(int rank, bool is_patient);
+  std::vector<std::byte> receive(int rank);
+
+  /// A message from a rank that sends none for as long as its work takes: the deadline runs anew from each of its
+  /// beats, and not at all after one that says it is among ranks that watch each other.
+  std::vector<std::byte> receive_while_it_beats(int rank);
+
+  /// Tells `ranks` that this process lives. With `is_watched`, others watch it until the next beat.
+  void beat(std::span<const int> ranks, bool is_watched);
+
+  /// Runs `work` on a thread of its own, while this one, which made the job, does what on_own_thread() asks for and,
+  /// between, beats to all others. Throws what `work` throws.
+  void run_beside(const std::function<void()>& work);
+
+  /// Runs `task` on the thread that made the job, and throws what it throws. Called by that thread, or by what
+  /// run_beside() runs.
+  void on_own_thread(const std::function<void()>& task);
 
   /// Tells all ranks that this one has failed, in words; they end.
   void fail(const std::string& sentence);
 
   /// What failed first, as far as this rank knows; empty while nothing has.
-  const std::string& failure() const;
+  std::string failure();
 
   /// Ends this process's part: MPI_Finalize, or MPI_Abort where the job has failed (code 3 then), which ends all
   /// others.
@@ -54,6 +71,8 @@ class MpiJob {
  private:
   class World;
   std::unique_ptr<World> world_;
+  Errands errands_;
+  std::thread::id owner_ = std::this_thread::get_id();
 };
 
 /// Whether a launcher of MPI started this process: its variables are set.

@@ -105,6 +105,11 @@ int processes_with(const std::string& text) {
   return count;
 }
 
+constexpr int kJobSeconds = 240;  // far more than any job here takes on a busy machine
+constexpr int kExitOfTimeout = 124;
+constexpr int kReportSeconds =
+    10;  // a survivor of a busy machine has to say where it stands; a stopped rank costs all of it
+
 Ended run_mpirun(int rank_count, int call) {
   const fs::path folder =
       fs::temp_directory_path() / ("ringproof_mpi_" + std::to_string(getpid()) + "_" + std::to_string(call));
@@ -114,9 +119,10 @@ Ended run_mpirun(int rank_count, int call) {
   command << kMpiReportsVariable << "=" << folder << " RINGPROOF_TEST_FOLDER=" << folder
           << " RINGPROOF_TEST_CALL=" << call
           << " OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1"
-          << " OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_odls_base_sigkill_timeout=5 timeout -k 5 120 "
-          << RINGPROOF_MPIEXEC << " -n " << rank_count << " " << fs::read_symlink("/proc/self/exe")
-          << " --gtest_filter='" << name_of_this_test() << "' > " << (folder / "log") << " 2>&1";
+          << " OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_odls_base_sigkill_timeout=" << kReportSeconds << " timeout -k 5 "
+          << kJobSeconds << " " << RINGPROOF_MPIEXEC << " -n " << rank_count << " "
+          << fs::read_symlink("/proc/self/exe") << " --gtest_filter='" << name_of_this_test() << "' > "
+          << (folder / "log") << " 2>&1";
   Ended ended;
   ended.status = std::system(command.str().c_str());
   ended.log = text_of(folder / "log");
@@ -175,16 +181,15 @@ void pass_on_for_ever(Communicator& communicator, const std::function<void(int s
   }
 }
 
-// mpirun ends the survivors, who say where they stood.
+// mpirun ends the survivors, who say where they stood, long before their deadline, which outlasts the test.
 TEST(MpiJobs, ARankThatIsKilledEndsTheJobAndEverySurvivorReports) {
-  const auto start = std::chrono::steady_clock::now();
-  const Ended ended = run_on_processes(4, milliseconds(20'000), [](Communicator& communicator) {
+  const Ended ended = run_on_processes(4, milliseconds(1000 * kJobSeconds), [](Communicator& communicator) {
     pass_on_for_ever(communicator, [&](int step) {
       if (communicator.rank() == 2 && step == 5) std::raise(SIGKILL);
     });
   });
-  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(20'000));
   EXPECT_NE(ended.status, 0);
+  EXPECT_NE(WEXITSTATUS(ended.status), kExitOfTimeout) << ended.log;
   for (const int rank : {0, 1, 3}) {
     const std::string line = ended.standing.at(static_cast<std::size_t>(rank));
     EXPECT_TRUE(line.starts_with("ringproof: rank " + std::to_string(rank) + " ")) << line << ended.log;
@@ -193,14 +198,13 @@ TEST(MpiJobs, ARankThatIsKilledEndsTheJobAndEverySurvivorReports) {
 }
 
 TEST(MpiJobs, ARankThatStopsEndsTheJobAtItsDeadline) {
-  const auto start = std::chrono::steady_clock::now();
   const Ended ended = run_on_processes(3, milliseconds(1000), [](Communicator& communicator) {
     pass_on_for_ever(communicator, [&](int step) {
       if (communicator.rank() == 1 && step == 3) std::raise(SIGSTOP);
     });
   });
-  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(20'000));
   EXPECT_NE(ended.status, 0);
+  EXPECT_NE(WEXITSTATUS(ended.status), kExitOfTimeout) << ended.log;
   EXPECT_NE(ended.failure.find("did not happen within 1000 ms"), std::string::npos) << ended.failure << ended.log;
   EXPECT_NE(ended.failure.find("block"), std::string::npos) << ended.failure;
 }

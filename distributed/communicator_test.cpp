@@ -63,20 +63,34 @@ void compute_until_it_ends(Communicator& communicator) {
   }
 }
 
+// The other rank waits until this one computes, so that where it stands is no matter of luck.
+void compute_until_it_ends(Communicator& communicator, std::atomic<bool>& computes) {
+  communicator.compute({"local step", 5, {}, {}, [&](void*) { computes = true; }}, {});
+  compute_until_it_ends(communicator);
+}
+
+void await(const std::atomic<bool>& computes) {
+  while (!computes) std::this_thread::yield();
+}
+
 TEST(Threads, ADeadlineTellsWhereAllRanksStand) {
-  const std::string of_wait = failure_of([](Communicator& communicator) {
+  std::atomic<bool> computes = false;
+  const std::string of_wait = failure_of([&](Communicator& communicator) {
     std::vector<std::byte> bytes(8);
     const WithdrawAtExit withdraw_at_exit(communicator);
-    if (communicator.rank() == 0) compute_until_it_ends(communicator);
+    if (communicator.rank() == 0) compute_until_it_ends(communicator, computes);
+    await(computes);
     communicator.wait(communicator.exchange({{}, {{0, bytes, {1, 6, 4, 1}}}}, {}));
   });
   EXPECT_EQ(of_wait,
             "rank 1, step 6: block 4 part 1 of step 6 (case 1, 8 bytes) from rank 0 did not happen within 50 ms; "
             "rank 0 computes local step of step 5; "
             "rank 1 waits for block 4 part 1 of step 6 (case 1, 8 bytes) from rank 0");
-  const std::string of_barrier = failure_of([](Communicator& communicator) {
-    if (communicator.rank() == 0) return communicator.barrier();
-    compute_until_it_ends(communicator);
+  computes = false;
+  const std::string of_barrier = failure_of([&](Communicator& communicator) {
+    if (communicator.rank() == 1) compute_until_it_ends(communicator, computes);
+    await(computes);
+    communicator.barrier();
   });
   EXPECT_EQ(of_barrier,
             "rank 0: not all ranks came to the barrier within 50 ms; rank 0 waits in a barrier; "

@@ -1,6 +1,7 @@
 // One process judges, all compute. The judge calls ranks concurrently, each by a function of its own; MPI wants one
-// thread. So calls are collected until every rank has made one, then the main thread ships those of other processes,
-// makes its own, and brings the answers back.
+// thread. So calls are collected until every rank has made one, then the thread of MPI ships those of other processes,
+// makes its own, and brings the answers back. Processes that a topology does not need hear before it that the others
+// watch each other, and after it that their own watch begins again.
 //
 // A message is a row of fields, each a length and its bytes. The problem travels as a Case line, which says it to the
 // last bit. Outputs travel there too, so that an element nobody writes comes back as it was.
@@ -94,11 +95,12 @@ Message request_of(const std::string& name, std::uint64_t case_id, const Call& c
   return message;
 }
 
-std::vector<int> first_ranks(int count) {
-  std::vector<int> ranks(static_cast<std::size_t>(count));
-  std::iota(ranks.begin(), ranks.end(), 0);
+std::vector<int> ranks_from(int begin, int end) {
+  std::vector<int> ranks(static_cast<std::size_t>(end - begin));
+  std::iota(ranks.begin(), ranks.end(), begin);
   return ranks;
 }
+std::vector<int> first_ranks(int count) { return ranks_from(0, count); }
 
 // Lets one thread per rank call in, and makes the calls of all ranks together on the thread that serves.
 class Meeting {
@@ -165,7 +167,7 @@ Status make_calls(MpiJob& job, const RingComposition& composition, std::uint64_t
   Status status = forward_on(composition, communicator, case_id, own.problem, own.q, own.k, own.v, own.out, own.lse);
   for (int rank = 1; rank < ranks; ++rank) {
     const Call& call = *calls[static_cast<std::size_t>(rank)];
-    Message answer(job.receive(rank, false));
+    Message answer(job.receive(rank));
     status = std::max(status, static_cast<Status>(answer.take_number()));
     const Tensor out(call.out.dtype, call.out.shape);
     answer.take_into(out);
@@ -205,8 +207,13 @@ void on_processes(MpiJob& job, const RingComposition& composition, std::uint64_t
   }
   std::exception_ptr thrown;
   try {
-    meeting.serve(
-        [&](const std::vector<std::optional<Call>>& asked) { return make_calls(job, composition, ++calls, asked); });
+    job.on_own_thread([&] {
+      const std::vector<int> idle = ranks_from(ranks, job.world().rank_count());
+      job.beat(idle, true);
+      meeting.serve(
+          [&](const std::vector<std::optional<Call>>& asked) { return make_calls(job, composition, ++calls, asked); });
+      job.beat(idle, false);
+    });
   } catch (...) {
     thrown = std::current_exception();
   }
@@ -262,7 +269,7 @@ Candidate remote_candidate(MpiJob& job, const RingComposition& composition) {
 
 void serve_ranks(MpiJob& job, const std::vector<RingComposition>& compositions) {
   for (;;) {
-    Message request(job.receive(0, true));
+    Message request(job.receive_while_it_beats(0));
     if (request.bytes().empty()) return;
     try {
       job.send(0, answer_to(job, compositions, request).bytes());

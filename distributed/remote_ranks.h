@@ -13,7 +13,8 @@ namespace ringproof {
 /// threads; what a remote rank computes on is dense, whatever the strides here. After a failure every further call
 /// throws.
 ///
-/// Used by process 0. `job` outlives the Candidate.
+/// Used by process 0, in its job.run_beside(), so that processes which wait for their next call know that it lives.
+/// `job` outlives the Candidate.
 Candidate remote_candidate(MpiJob& job, const RingComposition& composition);
 
 /// What every other process of the job does: runs the ranks of these compositions, by name, until process 0 calls
