@@ -68,8 +68,7 @@ class Parent:
         self.thread.start()
         self.reader = self.end.makefile("r")
         self.dtype = dtype
-        self.is_mapped = False
-        self.descriptors = []
+        self.regions = []
 
     def serve(self, end):
         with end:
@@ -83,7 +82,9 @@ class Parent:
         return self.ask({"ask": "describe", "protocol": 1, "abi_version": 1, "dtype": dtype})
 
     def make_regions(self):
-        self.regions = []
+        """Two of them, told with the next line in place of any there were."""
+        self.unmap = [0, 1] if self.regions else []
+        self.regions, self.descriptors = [], []
         for _ in range(2):
             descriptor = os.memfd_create("region")
             os.ftruncate(descriptor, 4 * PAGE)
@@ -91,10 +92,8 @@ class Parent:
             self.descriptors.append(descriptor)
 
     def forward(self, values, **problem):
-        """Puts q, k, v one after another into region 0, every row `gap` longer than it is."""
-        new = [] if self.is_mapped else [{"region": 0, "bytes": 4 * PAGE, "writable": False}]
-        new += [] if self.is_mapped else [{"region": 1, "bytes": 4 * PAGE, "writable": True}]
-        if not self.is_mapped:
+        """Puts q, k, v one after another into region 0, with gaps between their rows."""
+        if not self.regions:
             self.describe()
             self.make_regions()
         tensors, at = {}, 0
@@ -113,12 +112,17 @@ class Parent:
             at += count * values[name].itemsize * 2
         out, lse = SHAPES["out"], (1, 2, 3, 1)
         tensors["out"] = self.tensor(1, 0, out, self.strides(out))
-        tensors["lse"] = {"dtype": 2, **self.tensor(1, PAGE, lse, (6, 3, 1, 1))}
-        self.is_mapped = True
+        tensors["lse"] = self.tensor(1, PAGE, lse, (6, 3, 1, 1)) | {"dtype": 2}
         message = {"ask": "forward", "problem": {**PROBLEM, "dtype": self.dtype, **problem}}
-        answer = self.ask(
-            {**message, "map": new, "tensors": tensors}, self.descriptors if new else []
-        )
+        message |= {"tensors": tensors, "unmap": self.unmap, "map": []}
+        if self.descriptors:
+            message["map"] = [
+                {"region": number, "bytes": 4 * PAGE, "writable": number == 1} for number in (0, 1)
+            ]
+        answer = self.ask(message, self.descriptors)
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.unmap, self.descriptors = [], []
         got = np.ndarray(out, np.float32, self.regions[1], 0)
         return answer, got, np.ndarray((1, 2, 3), np.float32, self.regions[1], PAGE)
 
@@ -256,13 +260,16 @@ class WorkerTest(unittest.TestCase):
         self.assertEqual(answer["status"], worker.ERROR)  # no tensors: but the line was read
         self.assertEqual(kept[0].shape, SHAPES["q"])
 
-    def test_calls_leave_no_descriptors_behind(self):
-        parent = self.parent(naive, Description(features=("grouped_heads", "writes_lse")))
-        parent.forward(values())
-        before = len(os.listdir("/proc/self/fd"))
-        for _ in range(300):
+    def test_calls_and_new_regions_leave_no_descriptors_behind(self):
+        for is_guest in (False, True):
+            description = Description(features=("grouped_heads", "writes_lse"))
+            parent = self.parent(naive, description, is_guest=is_guest)
             parent.forward(values())
-        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+            before = len(os.listdir("/proc/self/fd"))
+            for _ in range(100):
+                parent.make_regions()
+                self.assertEqual(parent.forward(values())[0], {"status": worker.OK})
+                self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_a_description_is_told_in_numbers_of_the_abi(self):
         description = Description(

@@ -94,7 +94,7 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Description:
-    """Which Cases a callable wants to be asked. Only fp32 with the full mask, unless it says more."""
+    """Which Cases a callable wants to be asked: fp32 with the full mask, unless it says more."""
 
     dtypes: tuple[str, ...] = ("fp32",)
     masks: tuple[str, ...] = ("full",)
