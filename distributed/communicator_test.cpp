@@ -8,6 +8,7 @@
 
 #include "distributed/communicator_contract_test.h"
 #include "distributed/communicator_recording.h"
+#include "distributed/communicator_simulated.h"
 #include "distributed/communicator_subgroup.h"
 #include "distributed/communicator_threads.h"
 
@@ -41,11 +42,17 @@ Launcher subgroup_of_threads(milliseconds deadline) {
   };
 }
 
+Launcher simulated(milliseconds deadline) {
+  static std::uint64_t seed = 0;  // every test runs in an order of its own, the same at every start
+  return simulated_launcher({++seed, deadline}, [](const Race& race) { ADD_FAILURE() << to_string(race); });
+}
+
 INSTANTIATE_TEST_SUITE_P(Transports, CommunicatorContract,
                          testing::Values(ContractTransport{"threads", kRankCounts, threads_launcher},
                                          ContractTransport{"recording_over_threads", kRankCounts,
                                                            recording_over_threads},
-                                         ContractTransport{"subgroup_of_threads", kRankCounts, subgroup_of_threads}),
+                                         ContractTransport{"subgroup_of_threads", kRankCounts, subgroup_of_threads},
+                                         ContractTransport{"simulated", kRankCounts, simulated}),
                          name_of_transport);
 
 std::string failure_of(const std::function<void(Communicator&)>& body) {

@@ -68,18 +68,19 @@ inline Tensor shard_of(const TensorView& whole, const Topology& topology, int ra
   return shard;
 }
 
-/// Attention over all ranks on threads, by the algorithm of the topology; every rank is recorded into `records` if
-/// given.
+/// Attention over all ranks, by the algorithm of the topology, on threads unless said otherwise; every rank is recorded
+/// into `records` if given.
 inline Answer ranks_answer(const Problem& problem, const LocalStep& local_step, const TensorView& q,
-                           const TensorView& k, const TensorView& v, std::vector<RankRecord>* records = nullptr) {
+                           const TensorView& k, const TensorView& v, std::vector<RankRecord>* records = nullptr,
+                           const Launcher& launcher = threads_launcher()) {
   const Topology& topology = problem.topology;
   Answer answer{Tensor(dtype_of_out(problem.dtype), problem.shape_out()),
                 Tensor(dtype_of_lse(problem.dtype), problem.shape_lse())};
   std::mutex mutex;
   std::atomic<std::int64_t> order = 0;
   if (records != nullptr) records->resize(static_cast<std::size_t>(topology.rank_count));
-  run_on_threads(topology.rank_count, kDeadlineDefault, [&](Communicator& threads) {
-    RecordingCommunicator communicator(threads, order);
+  launcher(topology.rank_count, [&](Communicator& transport) {
+    RecordingCommunicator communicator(transport, order);
     Problem mine = problem;
     MaskTables tables;
     tables.hand_to(mine);
