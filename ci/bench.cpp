@@ -11,8 +11,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <optional>
+#include <sstream>
 #include <thread>
 
 #include "ci/candidates.h"
@@ -87,13 +89,15 @@ class Bench {
       : options_(options),
         threads_(options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency())) {
     const Machine machine = this_machine();
-    CaseChoice choice = options.cases;
-    choice.memory_bytes_max = machine.memory_bytes;
-    choice.in_order = true;
-    if (choice.lines.empty() && choice.files.empty() && choice.tier.empty()) choice.lines = default_lines();
-    cases_ = choose_cases(choice);
-    candidates_ = choose_candidates(options.candidates);
-    read_parts();
+    memory_bytes_max_ = machine.memory_bytes;
+    if (options.metrics_file.empty()) {
+      choose();
+    } else {
+      read_metrics();
+    }
+    if (metrics_.empty()) {
+      throw InputError("no candidate named here covers any of these Cases; see ringproof list candidates");
+    }
     benchmark::AddCustomContext("ringproof_commit", built_commit());
     benchmark::AddCustomContext("cpu", machine.cpu);
     benchmark::AddCustomContext("cuda_device", machine.cuda_device);
@@ -101,16 +105,14 @@ class Bench {
   }
 
   ExitCode time_all() {
-    for (std::size_t at = 0; at < cases_.size(); ++at) enlist(at);
-    if (enlisted_ == 0)
-      throw InputError("no candidate named here covers any of these Cases; see ringproof list candidates");
+    for (const Metric& metric : metrics_) enlist(metric);
     const std::string part_file = options_.json + ".part";
     std::ofstream json;
     if (!options_.json.empty()) {
       json.open(part_file);
       if (!json) throw InputError("'" + options_.json + "' cannot be written; give --json another one");
     }
-    progress_.emplace(enlisted_, "metrics");
+    progress_.emplace(static_cast<std::int64_t>(metrics_.size()), "metrics");
     Reporter reporter(options_.json.empty() ? nullptr : &json, done_);
     fmt::print("{:>13}  quartiles, of {} samples of at least {:g} s\n", "median", options_.samples,
                options_.seconds_min);
@@ -129,56 +131,94 @@ class Bench {
   }
 
  private:
-  void read_parts() {
-    static const std::vector<std::string> known{kForward, kVerdict, kComparison, kReference, kPlainOracle};
-    parts_ = options_.parts.empty() ? std::vector<std::string>{kForward} : options_.parts;
-    for (const std::string& part : parts_) {
-      if (std::find(known.begin(), known.end(), part) == known.end()) {
-        throw InputError("there is no part '" + part +
-                         "'; there are forward, verdict, comparison, reference, plain_oracle");
+  struct Metric {
+    std::string part;
+    std::optional<Candidate> candidate;  // none: a part of the judge that knows no candidate
+    Case c;
+
+    std::string name() const { return part + " " + (candidate ? candidate->name + " " : "") + to_string(c); }
+  };
+
+  static bool has_candidate(const std::string& part) {
+    if (part == kForward || part == kVerdict || part == kComparison) return true;
+    if (part == kReference || part == kPlainOracle) return false;
+    throw InputError("there is no part '" + part +
+                     "'; there are forward, verdict, comparison, reference, plain_oracle");
+  }
+
+  // Every part of every candidate on every Case that it declares.
+  void choose() {
+    CaseChoice choice = options_.cases;
+    choice.memory_bytes_max = memory_bytes_max_;
+    choice.in_order = true;
+    if (choice.lines.empty() && choice.files.empty() && choice.tier.empty()) choice.lines = default_lines();
+    const std::vector<std::string> parts = options_.parts.empty() ? std::vector<std::string>{kForward} : options_.parts;
+    const std::vector<Candidate> candidates = choose_candidates(options_.candidates);
+    for (const Case& c : choose_cases(choice)) {
+      for (const std::string& part : parts) {
+        if (!has_candidate(part)) {
+          metrics_.push_back({part, std::nullopt, c});
+          continue;
+        }
+        for (const Candidate& candidate : candidates) add_if_declared(part, candidate, c);
       }
     }
   }
 
-  bool asks(const char* part) const { return std::find(parts_.begin(), parts_.end(), part) != parts_.end(); }
-
-  void enlist(std::size_t at) {
-    const Case& c = cases_[at];
-    const std::string line = to_string(c);
-    if (asks(kReference))
-      add("reference " + line, at, [this](auto& state, auto& reference) { time_reference(state, reference); });
-    if (asks(kPlainOracle))
-      add("plain_oracle " + line, at, [this](auto& state, auto& reference) { time_oracle(state, reference); });
-    for (const Candidate& candidate : candidates_) {
-      if (!candidate.not_run_reason.empty()) {
-        if (at == 0) not_timed_.push_back("not run: " + candidate.name + ": " + candidate.not_run_reason);
-        continue;
-      }
-      const std::string outside =
-          unsupported_reason(candidate.describe(c.problem.dtype, Direction::kForward), c.problem);
-      if (!outside.empty()) {
-        if (!options_.candidates.empty())
-          not_timed_.push_back("not asked: " + candidate.name + " declares no " + outside);
-        continue;
-      }
-      for (const char* part : {kForward, kVerdict, kComparison}) {
-        if (!asks(part)) continue;
-        add(fmt::format("{} {} {}", part, candidate.name, line), at,
-            [this, &candidate, part](auto& state, auto& reference) {
-              time_candidate(state, candidate, reference, part);
-            });
+  void read_metrics() {
+    std::ifstream file(options_.metrics_file);
+    if (!file)
+      throw InputError("'" + options_.metrics_file + "' cannot be read; give --metrics a file of metric names");
+    std::string line;
+    for (int number = 1; std::getline(file, line); ++number) {
+      std::istringstream words(line.substr(0, line.find('#')));
+      std::vector<std::string> word{std::istream_iterator<std::string>(words), {}};
+      if (word.empty()) continue;
+      const auto refuse = [&](const std::string& why) {
+        throw InputError(fmt::format("{}:{}: {}", options_.metrics_file, number, why));
+      };
+      try {
+        const bool with_candidate = has_candidate(word[0]);
+        if (word.size() != (with_candidate ? 3u : 2u)) {
+          refuse(fmt::format("wanted '{}{} <Case line>'", word[0], with_candidate ? " <candidate>" : ""));
+        }
+        const Case c = choose_cases({.lines = {word.back()}, .memory_bytes_max = memory_bytes_max_}).front();
+        if (with_candidate) {
+          add_if_declared(word[0], choose_candidates(std::vector{word[1]}).front(), c);
+        } else {
+          metrics_.push_back({word[0], std::nullopt, c});
+        }
+      } catch (const InputError& error) {
+        if (std::string(error.what()).starts_with(options_.metrics_file)) throw;
+        refuse(error.what());
       }
     }
   }
 
-  template <class Work>
-  void add(const std::string& name, std::size_t at, Work work) {
-    ++enlisted_;
-    benchmark::RegisterBenchmark(name.c_str(),
-                                 [this, name, at, work](benchmark::State& state) {
+  void add_if_declared(const std::string& part, const Candidate& candidate, const Case& c) {
+    const bool is_named = !options_.candidates.empty() || !options_.metrics_file.empty();
+    if (!candidate.not_run_reason.empty()) return say("not run: " + candidate.name + ": " + candidate.not_run_reason);
+    const std::string outside = unsupported_reason(candidate.describe(c.problem.dtype, Direction::kForward), c.problem);
+    if (outside.empty()) {
+      metrics_.push_back({part, candidate, c});
+    } else if (is_named) {
+      say("not asked: " + candidate.name + " declares no " + outside);
+    }
+  }
+
+  // Once, at the end.
+  void say(const std::string& line) {
+    if (std::find(not_timed_.begin(), not_timed_.end(), line) == not_timed_.end()) not_timed_.push_back(line);
+  }
+
+  void enlist(const Metric& metric) {
+    benchmark::RegisterBenchmark(metric.name().c_str(),
+                                 [this, &metric](benchmark::State& state) {
                                    if (interrupt_.asked()) return state.SkipWithError("interrupted");
-                                   progress_->show(done_, name);
-                                   work(state, reference_of(at));
+                                   progress_->show(done_, metric.name());
+                                   const Reference& reference = reference_of(metric.c);
+                                   if (metric.candidate) return time_candidate(state, metric, reference);
+                                   time_judge(state, metric.part, reference);
                                  })
         ->UseManualTime()
         ->Unit(benchmark::kMillisecond)
@@ -186,12 +226,12 @@ class Bench {
         ->Repetitions(options_.samples);
   }
 
-  // One at a time: they are asked for Case by Case.
-  const Reference& reference_of(std::size_t at) {
-    if (!reference_ || at_ != at) {
+  // One at a time: metrics of a Case follow one another.
+  const Reference& reference_of(const Case& c) {
+    const std::string line = to_string(c);
+    if (!reference_ || to_string(reference_->c) != line) {
       reference_.reset();
-      reference_.emplace(prepare(cases_[at], threads_));
-      at_ = at;
+      reference_.emplace(prepare(c, threads_));
     }
     return *reference_;
   }
@@ -205,28 +245,29 @@ class Bench {
     }
   }
 
-  void time_reference(benchmark::State& state, const Reference& reference) {
-    time(state, [&] { benchmark::DoNotOptimize(prepare(reference.c, reference.inputs, threads_)); });
-  }
-
-  void time_oracle(benchmark::State& state, const Reference& reference) {
+  void time_judge(benchmark::State& state, const std::string& part, const Reference& reference) {
     const Inputs& inputs = reference.inputs;
-    time(state, [&] {
-      benchmark::DoNotOptimize(
-          attention_forward(reference.c.problem, inputs.q.view(), inputs.k.view(), inputs.v.view(), threads_));
-    });
+    const Problem& problem = reference.c.problem;
+    if (part == kReference) {
+      time(state, [&] { benchmark::DoNotOptimize(prepare(reference.c, inputs, threads_)); });
+    } else {
+      time(state, [&] {
+        benchmark::DoNotOptimize(
+            attention_forward(problem, inputs.q.view(), inputs.k.view(), inputs.v.view(), threads_));
+      });
+    }
   }
 
-  void time_candidate(benchmark::State& state, const Candidate& candidate, const Reference& reference,
-                      const std::string& part) {
+  void time_candidate(benchmark::State& state, const Metric& metric, const Reference& reference) {
+    const Candidate& candidate = *metric.candidate;
     Buffers& buffers = buffers_[candidate.name];
     Evidence evidence;
-    if (part == kVerdict) {
+    if (metric.part == kVerdict) {
       time(state, [&] { evidence = judge_one(candidate, reference, buffers); });
     } else {
       Got got = run(candidate, reference, buffers);
       const Arithmetic arithmetic = resolve(got.description.arithmetic, reference.c.problem.dtype);
-      if (part == kComparison) {
+      if (metric.part == kComparison) {
         time(state, [&] { evidence = compare(candidate.name, reference, arithmetic, got); });
       } else {
         for (auto _ : state) {
@@ -240,21 +281,19 @@ class Bench {
     state.SetLabel(to_string(verdict.outcome));
     if (verdict.outcome == Outcome::kAccepted) return;
     outcome_ = worst(outcome_, verdict.outcome);
-    const std::string said = fmt::format("{}: {} on '{}': {}", candidate.name, to_string(verdict.outcome),
-                                         evidence.case_line, verdict.reason);
-    if (std::find(not_timed_.begin(), not_timed_.end(), said) == not_timed_.end()) not_timed_.push_back(said);
+    say(fmt::format("{}: {} on '{}': {}", candidate.name, to_string(verdict.outcome), evidence.case_line,
+                    verdict.reason));
     state.SkipWithError(verdict.reason.c_str());
   }
 
   BenchOptions options_;
   int threads_;
-  std::vector<Case> cases_;
-  std::vector<Candidate> candidates_;
-  std::vector<std::string> parts_, not_timed_;
+  std::uint64_t memory_bytes_max_ = 0;
+  std::vector<Metric> metrics_;
+  std::vector<std::string> not_timed_;
   std::map<std::string, Buffers> buffers_;
   std::optional<Reference> reference_;
-  std::size_t at_ = 0;
-  std::int64_t enlisted_ = 0, done_ = 0;
+  std::int64_t done_ = 0;
   std::optional<Progress> progress_;
   Interrupt interrupt_;
   Outcome outcome_ = Outcome::kAccepted;

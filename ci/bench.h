@@ -14,10 +14,11 @@ struct BenchOptions {
   std::vector<std::string> candidates;  ///< by name; empty: every built-in one
   std::vector<std::string> parts;  ///< "forward", "verdict", "comparison", "reference", "plain_oracle"; empty: forward
   CaseChoice cases;                ///< no lines, files or tier: a few Cases of 512 rows, one per dtype
-  double seconds_min = 0.2;        ///< of measured work per sample
-  int samples = 5;                 ///< per candidate, part and Case; each is the mean over its iterations
-  int threads = 0;                 ///< of the reference; 0: all cores
-  std::string json;                ///< file in Google Benchmark's schema; "" writes none
+  std::string metrics_file;  ///< lines `<part> [<candidate>] <Case line>`, # for remarks; instead of all the above
+  double seconds_min = 0.2;  ///< of measured work per sample
+  int samples = 5;           ///< per candidate, part and Case; each is the mean over its iterations
+  int threads = 0;           ///< of the reference; 0: all cores
+  std::string json;          ///< file in Google Benchmark's schema; "" writes none
 };
 
 /// Times candidates, and parts of the judge, on Cases: a line each with the median and quartiles, progress on stderr,

@@ -166,6 +166,8 @@ void add_bench(CLI::App& app, BenchOptions& options, BenchOracleOptions& of_orac
   bench->add_option("--case", options.cases.lines, "Case line to time on; repeat (default: 512 rows of each dtype)");
   bench->add_option("--cases", options.cases.files, "File of Case lines; - for standard input");
   bench->add_option("--tier", options.cases.tier, "Cases that come with Ringproof: fast, full, nightly");
+  bench->add_option("--metrics", options.metrics_file,
+                    "File of lines '<part> [<candidate>] <Case line>' to time instead");
   bench->add_option("--samples", options.samples, "Samples of each metric")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

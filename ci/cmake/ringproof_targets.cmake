@@ -53,13 +53,16 @@ function(ringproof_add_benchmarks name)
   target_link_libraries(ringproof_${name}_bench PRIVATE ${arg_LINKS} benchmark::benchmark_main)
 endfunction()
 
-# ringproof_add_python_test(<name> <script> [ARGS ...]): a unittest script run by the build's Python.
+# ringproof_add_python_test(<name> <script> [LABEL cpu] [ARGS ...]): a unittest script run by the build's Python.
 function(ringproof_add_python_test name script)
   if(NOT RINGPROOF_TESTS)
     return()
   endif()
-  cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "ARGS;ENVIRONMENT")
+  cmake_parse_arguments(PARSE_ARGV 2 arg "" "LABEL" "ARGS;ENVIRONMENT")
+  if(NOT arg_LABEL)
+    set(arg_LABEL cpu)
+  endif()
   add_test(NAME ${name} COMMAND "${RINGPROOF_PYTHON}" "${CMAKE_CURRENT_SOURCE_DIR}/${script}" ${arg_ARGS})
-  set_tests_properties(${name} PROPERTIES LABELS cpu TIMEOUT 1800 ENVIRONMENT
+  set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT 1800 ENVIRONMENT
     "RINGPROOF_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};RINGPROOF_PYTHON=${RINGPROOF_PYTHON};${arg_ENVIRONMENT}")
 endfunction()

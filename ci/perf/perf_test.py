@@ -1,0 +1,143 @@
+"""ci/perf.py as a user calls it, on made-up builds: a script each that writes times it was told."""
+
+import json
+import os
+import pathlib
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+CASE = "fwd/fp32/b1.hq1.hkv1.sq4.skv4.dqk8.dv8/full/scale0.5/gauss:1/bhsd/single"
+METRICS = [f"forward flash_forward_fp32 {CASE}", f"reference {CASE}"]
+# A build that needs `time_ms` for the first metric and 5 ms for the second, give or take.
+BUILD = """#!/bin/sh
+while [ "$1" != --json ]; do shift; done
+awk -v seed=$$ -v out="$2" 'BEGIN {{
+  srand(seed);
+  printf "{{\\"benchmarks\\": [" > out;
+  row = "%s{{\\"name\\": \\"%s/min_time:0.030/manual_time\\", ";
+  row = row "\\"real_time\\": %f, \\"time_unit\\": \\"ms\\"}}";
+  printf row, "", "{names[0]}", {time_ms} * (1 + {noise} * (2 * rand() - 1)) > out;
+  printf row, ",", "{names[1]}", 5 * (1 + 0.002 * (2 * rand() - 1)) > out;
+  print "]}}" > out;
+}}'
+"""
+
+
+class Perf(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.path = pathlib.Path(self.folder.name)
+
+    def repository(self, **builds):
+        """A repository of its own whose commits are built already."""
+        root = self.path / "repository"
+        (root / "ci").mkdir(parents=True)
+        for folder in ("ci/perf", "reports"):
+            (root / folder).symlink_to(ROOT / folder)
+        git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", "init", "-q", str(root)], check=True)
+        for name, build in builds.items():
+            subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", name], check=True)
+            subprocess.run([*git, "tag", name], check=True)
+            commit = subprocess.run(
+                [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+            ).stdout.strip()
+            command = root / "build" / "perf" / commit[:12] / "build" / "bin" / "ringproof"
+            command.parent.mkdir(parents=True)
+            command.write_text(build)
+            command.chmod(command.stat().st_mode | stat.S_IEXEC)
+        return root
+
+    def build(self, time_ms, noise=0.002, names=METRICS):
+        return BUILD.format(time_ms=time_ms, noise=noise, names=names)
+
+    def perf(self, root, *arguments):
+        environment = {**os.environ, "RINGPROOF_PERF_ROOT": str(root)}
+        return subprocess.run(
+            [sys.executable, str(HERE / "perf.py"), *arguments, "--out", str(self.path / "out")],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=300,
+        )
+
+    def test_a_slower_head_is_a_regression_in_words_markdown_page_and_code(self):
+        root = self.repository(old=self.build(10), new=self.build(11))
+        done = self.perf(root, "old", "new")
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertIn("Slower: 1 slower, 1 same", done.stdout)
+        slow, same = (self.path / "out" / "perf.md").read_text().splitlines()[-2:]
+        self.assertIn("flash_forward_fp32", slow)
+        self.assertTrue(slow.endswith("slower |") and same.endswith("same |"))
+        page = (self.path / "out" / "perf.html").read_text()
+        self.assertIn("<svg", page)
+        self.assertIn("▲ slower", page)
+        record = json.loads((self.path / "out" / "perf.json").read_text())
+        self.assertEqual(len(record["samples_ms"]["head"][METRICS[0]]), 15)
+
+    def test_equal_builds_are_the_same_and_a_faster_head_is_no_regression(self):
+        root = self.repository(old=self.build(10), new=self.build(10), fast=self.build(8))
+        self.assertEqual(self.perf(root, "old", "new").returncode, 0)
+        done = self.perf(root, "old", "fast")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("1 faster", done.stdout)
+
+    def test_an_accepted_regression_passes_up_to_its_ratio(self):
+        root = self.repository(old=self.build(10), new=self.build(11))
+        accepted = self.path / "accepted.txt"
+        for ratio, code in ((1.15, 0), (1.05, 1)):
+            accepted.write_text(f"{METRICS[0]}|{ratio}|exact rounding costs this\n")
+            done = self.perf(root, "old", "new", "--accepted", str(accepted))
+            self.assertEqual(done.returncode, code, done.stdout)
+
+    def test_what_stays_undecided_is_shown_and_fails_only_when_strict(self):
+        root = self.repository(old=self.build(10, noise=0.2), new=self.build(10, noise=0.2))
+        few = ["old", "new", "--pairs-max", "17", "--seed", "3"]
+        done = self.perf(root, *few)
+        self.assertIn("1 undecided", done.stdout)
+        self.assertEqual((done.returncode, self.perf(root, *few, "--strict").returncode), (0, 3))
+
+    def test_builds_that_share_no_metric_decide_nothing(self):
+        root = self.repository(old=self.build(10), new=self.build(10, names=["other a", "other b"]))
+        done = self.perf(root, "old", "new")
+        self.assertEqual(done.returncode, 3, done.stdout)
+        self.assertIn("Nothing to compare", done.stdout)
+
+    def test_bad_input_is_one_sentence(self):
+        root = self.repository(
+            old=self.build(10), broken="#!/bin/sh\necho no such metric >&2; exit 2\n"
+        )
+        bad = self.path / "bad.txt"
+        bad.write_text("a metric without a reason|1.1|\n")
+        for arguments, code, words in (
+            (["old", "nowhere"], 2, "'nowhere' is no commit"),
+            (["old", "old", "--metrics", "/nowhere"], 2, "'/nowhere' is no file"),
+            (["old", "old", "--accepted", str(bad)], 2, "bad.txt:1: an accepted regression"),
+            (["old", "old", "--pairs", "1"], 2, "--pairs must be at least 2"),
+            (["old", "broken"], 3, "no such metric"),
+        ):
+            done = self.perf(root, *arguments)
+            self.assertEqual(done.returncode, code, done.stderr)
+            self.assertIn(words, done.stderr)
+            self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+            self.assertFalse((self.path / "out").exists())
+
+    def test_a_commit_that_does_not_build_names_its_log(self):
+        root = self.repository(old=self.build(10))
+        git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "no CMake here"], check=True)
+        done = self.perf(root, "old", "HEAD")
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("does not build; its log is", done.stderr)
+        log = pathlib.Path(done.stderr.split("its log is ")[1].strip())
+        self.assertIn("CMakeLists.txt", log.read_text())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,74 @@
+"""The rule of the gate: what pairs of timings say about a metric (design: performance.md).
+
+A pair is one process of the base and one of the head that ran beside each other; its statistic is
+the logarithm of their ratio. A metric's ratio is the median over pairs; a bootstrap over pairs
+gives its interval. Two numbers that differ are no regression: the interval must clear a margin.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy
+from scipy import stats
+
+CONFIDENCE = 0.95  # of an interval
+RESAMPLES = 9999
+MARGINS = {"time": 0.02, "instructions": 0.005}
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """head / base of one metric: the median over pairs and its interval."""
+
+    metric: str
+    pairs: int
+    median: float
+    low: float
+    high: float
+    p_slower: float  # of the bootstrap's medians, the share that does not lie beyond the margin
+    p_faster: float
+    outcome: str  # slower, faster, same, undecided
+
+
+def ratio_of(metric: str, base: list[float], head: list[float], margin: float) -> Ratio:
+    """The ratio of one metric by itself: no correction for other metrics.
+
+    Requires as many base as head samples, in pairs, all above 0. The same samples give the same
+    interval: the bootstrap is seeded by their count alone.
+    """
+    logs = numpy.log(numpy.asarray(head, float)) - numpy.log(numpy.asarray(base, float))
+    draws = numpy.random.default_rng(len(logs)).integers(0, len(logs), (RESAMPLES, len(logs)))
+    medians = numpy.median(logs[draws], axis=1)
+    low, high = numpy.quantile(medians, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    edge = math.log1p(margin)
+    # Counted with the sample itself: a share of 0 would claim more than the draws can show.
+    p_slower = (1 + numpy.count_nonzero(medians <= edge)) / (RESAMPLES + 1)
+    p_faster = (1 + numpy.count_nonzero(medians >= -edge)) / (RESAMPLES + 1)
+    outcome = "undecided"
+    if low > edge:
+        outcome = "slower"
+    elif high < -edge:
+        outcome = "faster"
+    elif -edge <= low and high <= edge:
+        outcome = "same"
+    bounds = [float(math.exp(x)) for x in (numpy.median(logs), low, high)]
+    return Ratio(metric, len(logs), *bounds, float(p_slower), float(p_faster), outcome)
+
+
+def decide(ratios: list[Ratio]) -> list[Ratio]:
+    """The same with outcomes corrected for their number, by Benjamini and Hochberg.
+
+    What only the correction takes back is undecided, never the same.
+    """
+    if not ratios:
+        return []
+    p_least = [min(one.p_slower, one.p_faster) for one in ratios]
+    adjusted = stats.false_discovery_control(p_least, method="bh")
+    decided = []
+    for one, p in zip(ratios, adjusted):
+        is_found = one.outcome in ("slower", "faster")
+        keeps = not is_found or p <= (1 - CONFIDENCE) / 2
+        decided.append(one if keeps else dataclasses.replace(one, outcome="undecided"))
+    return decided
