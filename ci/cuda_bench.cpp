@@ -1,10 +1,10 @@
 // ringproof_cuda_bench [--peers COMMAND] CASE...: times the CUDA kernels that cover each Case, on the Case's inputs,
-// and judges the output of a timed launch. One JSON line per kernel and Case; a timing stands in it only beside an
-// accepted verdict. Times are of CUDA events, L2 flushed before each launch (DeviceRunner::time). Exit code: 0 all
-// accepted or no device, 1 a rejection, 2 a Case that cannot be read, 3 a failed CUDA call.
+// and cuDNN's attention where it is, and judges the output of a timed launch. One JSON line per kernel and Case; a
+// timing stands in it only beside an accepted verdict, with what makes it suspicious and its speed over that of others.
+// How times are taken: DeviceRunner::time, and read: gpu/timing.h. Exit code: 0 all of ours accepted or no device, 1 a
+// rejection, 2 a Case that cannot be read, 3 a failed CUDA call.
 // COMMAND (gpu_sdpa.py) times other libraries on the same inputs, which it finds as files in the folder it is given,
-// and leaves their outputs there: they are judged like ours, and the ratio of the medians is printed. What it cannot
-// run it says in a line.
+// and leaves their outputs there: they are judged like ours. What it cannot run it says in a line.
 
 #include <unistd.h>
 
@@ -18,9 +18,11 @@
 #include <thread>
 #include <vector>
 
+#include "gpu/cudnn/attention.h"
 #include "gpu/device/run.h"
 #include "gpu/flash_problem.h"
 #include "gpu/kernels.h"
+#include "gpu/timing.h"
 #include "reference/judge/reference.h"
 #include "reference/judge/verify.h"
 #include "reference/spec/error.h"
@@ -33,15 +35,32 @@ using nlohmann::json;
 constexpr int kWarmUp = 15, kSamples = 30;
 /// Rows judged of a Case too large to be judged in full.
 constexpr SamplingRule kRule{2e11, 512};
-/// H200 and H100 SXM, dense bf16: nothing that computes is above it.
-constexpr double kRooflineTflops = 989;
 
-double quantile(std::vector<double> values, double share) {
-  std::sort(values.begin(), values.end());
-  return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1))];
+/// One party on one Case: its line, and its timing where its output was accepted.
+struct Timed {
+  json line;
+  TimingSummary timing{};
+  double tflops = 0;  ///< 0: no timing counts
+  bool is_ours = false, is_cudnn = false;
+};
+
+void enter_timing(Timed& timed, const TimingSummary& timing, double flop) {
+  constexpr double kMsToTera = 1e-9;
+  json& line = timed.line;
+  timed.timing = timing;
+  line["event_ms"] = timing.event_ms;
+  line["launches_dropped"] = timing.dropped_count;
+  if (timing.event_ms.empty()) {
+    line["sentence"] = "no launch ran at 75 % of the default clock";
+    return;
+  }
+  timed.tflops = flop / timing.ms_median * kMsToTera;
+  line["event_ms_min"] = timing.ms_min;
+  line["event_ms_quartiles"] = {timing.ms_quartile_1, timing.ms_median, timing.ms_quartile_3};
+  line["tflops"] = timed.tflops;
 }
 
-json time_and_judge(const FlashKernel& kernel, const Reference& reference) {
+Timed time_and_judge(const FlashKernel& kernel, const Reference& reference, const ClockWatch& clock) {
   const Problem& problem = reference.c.problem;
   Got got{CallStatus::kReturned,
           "",
@@ -53,27 +72,48 @@ json time_and_judge(const FlashKernel& kernel, const Reference& reference) {
   const TensorView q = reference.inputs.q.view(), k = reference.inputs.k.view(), v = reference.inputs.v.view(),
                    out = got.out.view(), lse = got.lse.view();
   DeviceRunner runner;
-  const DeviceTiming timing = runner.time(kernel, make_flash_params(problem, q, k, v, out, &lse), kWarmUp, kSamples);
+  const DeviceTiming timing =
+      runner.time(kernel, make_flash_params(problem, q, k, v, out, &lse), kWarmUp, kSamples, clock);
   got.description = kernel.describe();
   const Arithmetic arithmetic = resolve(got.description.arithmetic, problem.dtype);
   const CaseVerdict verdict = verify_case(compare(kernel.name, reference, arithmetic, got));
-  json line{{"kernel", kernel.name}, {"case", to_string(reference.c)}, {"outcome", to_string(verdict.outcome)}};
+  Timed timed;
+  timed.line = {{"kernel", kernel.name}, {"case", to_string(reference.c)}, {"outcome", to_string(verdict.outcome)}};
   if (verdict.outcome != Outcome::kAccepted) {
-    line["sentence"] = verdict.reason;
-    return line;
+    timed.line["sentence"] = verdict.reason;
+    return timed;
   }
-  const double median = quantile(timing.event_ms, 0.5), tflops = reference_work_flop(problem) / median / 1e9;
-  const double wall = quantile(timing.wall_ms, 0);
-  line["rows_judged"] = reference.rows_judged().judged;
-  line["event_ms"] = timing.event_ms;
-  line["wall_ms"] = timing.wall_ms;
-  line["event_ms_min"] = quantile(timing.event_ms, 0);
-  line["event_ms_quartiles"] = {quantile(timing.event_ms, 0.25), median, quantile(timing.event_ms, 0.75)};
-  line["tflops"] = tflops;
-  // Work on a side stream shows on the host's clock only.
-  line["wall_over_event"] = wall / median;
-  line["is_suspicious"] = tflops > kRooflineTflops || wall < quantile(timing.event_ms, 0) / 2;
-  return line;
+  timed.line["rows_judged"] = reference.rows_judged().judged;
+  timed.line["wall_ms"] = timing.wall_ms;
+  timed.line["warm_up_launches"] = timing.warm_up_count;
+  timed.line["default_clock_mhz"] = timing.default_clock_mhz;
+  if (!timing.clock_sentence.empty()) timed.line["clock"] = timing.clock_sentence;
+  json& clocks = timed.line["clock_mhz"] = json::array();
+  for (const TimedLaunch& launch : timing.launches) clocks.push_back(launch.sm_clock_mhz);
+  enter_timing(timed, summarise(timing), reference_work_flop(problem));
+  return timed;
+}
+
+Timed time_cudnn(const Reference& reference, const ClockWatch& clock) {
+  const Problem& problem = reference.c.problem;
+  Timed timed;
+  if (problem.dtype != Dtype::kBf16 && problem.dtype != Dtype::kF16) {
+    timed.line = {{"outcome", "not run"}, {"sentence", "cuDNN is not asked storage that is not of 16 bits"}};
+  } else if (const CudnnAttention cudnn = cudnn_attention(problem.dtype); !cudnn.missing_reason.empty()) {
+    timed.line = {{"outcome", "not run"}, {"sentence", cudnn.missing_reason}};
+  } else {
+    try {
+      timed = time_and_judge(cudnn.kernel, reference, clock);
+      timed.is_cudnn = true;
+    } catch (const Error& error) {
+      timed.line = {{"outcome", "not run"}, {"sentence", error.what()}};
+    }
+    timed.line["version"] = cudnn.version;
+  }
+  timed.line["kernel"] = "cudnn";
+  timed.line["case"] = to_string(reference.c);
+  timed.line["peer"] = true;
+  return timed;
 }
 
 void write_file(const std::string& path, const Tensor& tensor) {
@@ -94,8 +134,35 @@ std::vector<std::string> lines_of(const std::string& command) {
   return lines;
 }
 
-/// What `peers` made of the Case's inputs, judged, each beside our fastest accepted median (0: none).
-void time_peers(const std::string& peers, const Reference& reference, double our_median_ms) {
+/// A peer's line with the verdict on the output it left.
+Timed judge_peer(json line, const Reference& reference) {
+  const Problem& p = reference.c.problem;
+  line["case"] = to_string(reference.c);
+  line["peer"] = true;
+  Timed timed{line};
+  if (!line.contains("out")) return timed;
+  timed.is_cudnn = line.value("kernel", "").find("CUDNN") != std::string::npos;
+  Got got{CallStatus::kReturned, "", Tensor(dtype_of_out(p.dtype), p.shape_out()), {}, false, {}, 0};
+  std::ifstream file(line["out"].get<std::string>(), std::ios::binary);
+  file.read(static_cast<char*>(got.out.view().data), static_cast<std::streamsize>(got.out.bytes().size()));
+  const bool is_whole = file.gcount() == static_cast<std::streamsize>(got.out.bytes().size());
+  const CaseVerdict verdict = verify_case(compare(line["kernel"], reference, resolve(Arithmetic{}, p.dtype), got));
+  timed.line.erase("out");
+  timed.line.erase("event_ms");
+  timed.line["outcome"] = is_whole ? to_string(verdict.outcome) : "inconclusive";
+  if (!is_whole || verdict.outcome != Outcome::kAccepted) {
+    timed.line["sentence"] = is_whole ? verdict.reason : "its output was cut short";
+    return timed;
+  }
+  DeviceTiming timing;
+  for (const json& ms : line["event_ms"]) timing.launches.push_back({ms.get<double>(), 0});
+  timed.line["clock"] = "not watched by the peer";
+  enter_timing(timed, summarise(timing), reference_work_flop(p));
+  return timed;
+}
+
+/// What `peers` made of the Case's inputs.
+void time_peers(const std::string& peers, const Reference& reference, std::vector<Timed>& all) {
   const Problem& p = reference.c.problem;
   const std::filesystem::path folder =
       std::filesystem::temp_directory_path() / ("ringproof_peers_" + std::to_string(getpid()));
@@ -109,31 +176,48 @@ void time_peers(const std::string& peers, const Reference& reference, double our
                                                  {"shape_v", p.shape_v()},      {"softmax_scale", p.softmax_scale},
                                                  {"warm_up", kWarmUp},          {"samples", kSamples}};
   for (const std::string& text : lines_of(peers + " " + folder.string())) {
-    json line = json::parse(text, nullptr, false);
-    if (!line.is_object()) continue;
-    line["case"] = to_string(reference.c);
-    if (line.contains("out")) {
-      Got got{CallStatus::kReturned, "", Tensor(dtype_of_out(p.dtype), p.shape_out()), {}, false, {}, 0};
-      std::ifstream file(line["out"].get<std::string>(), std::ios::binary);
-      file.read(static_cast<char*>(got.out.view().data), static_cast<std::streamsize>(got.out.bytes().size()));
-      const bool is_whole = file.gcount() == static_cast<std::streamsize>(got.out.bytes().size());
-      const CaseVerdict verdict = verify_case(compare(line["kernel"], reference, resolve(Arithmetic{}, p.dtype), got));
-      const bool is_accepted = is_whole && verdict.outcome == Outcome::kAccepted;
-      line["outcome"] = is_whole ? to_string(verdict.outcome) : "inconclusive";
-      if (!is_accepted) {
-        line["sentence"] = is_whole ? verdict.reason : "its output was cut short";
-        line.erase("event_ms");
-      } else {
-        const double median = quantile(line["event_ms"].get<std::vector<double>>(), 0.5);
-        line["tflops"] = reference_work_flop(p) / median / 1e9;
-        if (our_median_ms > 0) line["our_speed_over_its"] = median / our_median_ms;
-      }
-      line.erase("out");
-    }
-    std::printf("%s\n", line.dump().c_str());
-    std::fflush(stdout);
+    const json line = json::parse(text, nullptr, false);
+    if (line.is_object()) all.push_back(judge_peer(line, reference));
   }
   std::filesystem::remove_all(folder);
+}
+
+/// What only the timings of all parties on one Case say together, and the lines.
+void print_lines(std::vector<Timed>& all, double roofline) {
+  double cudnn_tflops = 0;
+  for (const Timed& timed : all) {
+    if (timed.is_cudnn) cudnn_tflops = std::max(cudnn_tflops, timed.tflops);
+  }
+  for (Timed& timed : all) {
+    if (timed.is_ours && timed.tflops > 0) {
+      timed.line["roofline_tflops"] = roofline;
+      timed.line["suspicious"] = suspicions(timed.timing, timed.tflops, roofline, cudnn_tflops);
+      json& ratios = timed.line["speed_over"] = json::object();
+      for (const Timed& other : all) {
+        if (!other.is_ours && other.tflops > 0) ratios[other.line["kernel"]] = timed.tflops / other.tflops;
+      }
+    }
+    std::printf("%s\n", timed.line.dump().c_str());
+    std::fflush(stdout);
+  }
+}
+
+/// False where a kernel of ours is not accepted.
+bool run_case(const std::string& text, const std::string& peers, const ClockWatch& clock, double roofline) {
+  const Case c = parse_case(text);
+  const Reference reference = prepare(c, kRule, static_cast<int>(std::thread::hardware_concurrency()));
+  std::vector<Timed> all;
+  bool is_accepted = true;
+  for (const FlashKernel& kernel : flash_kernels()) {
+    if (kernel.dtype != c.problem.dtype || !unsupported_reason(kernel.describe(), c.problem).empty()) continue;
+    all.push_back(time_and_judge(kernel, reference, clock));
+    all.back().is_ours = true;
+    is_accepted = is_accepted && all.back().line["outcome"] == "accepted";
+  }
+  all.push_back(time_cudnn(reference, clock));
+  if (!peers.empty()) time_peers(peers, reference, all);
+  print_lines(all, roofline);
+  return is_accepted;
 }
 
 }  // namespace
@@ -145,25 +229,12 @@ int main(int argc, char** argv) {
     return 0;
   }
   const std::string peers = argc > 2 && std::string(argv[1]) == "--peers" ? argv[2] : "";
-  int code = 0;
+  bool is_accepted = true;
   try {
+    const ClockWatch clock;
+    const double roofline = roofline_tflops(device_facts());
     for (int i = peers.empty() ? 1 : 3; i < argc; ++i) {
-      const Case c = parse_case(argv[i]);
-      const Reference reference = prepare(c, kRule, static_cast<int>(std::thread::hardware_concurrency()));
-      double fastest_ms = 0;
-      for (const FlashKernel& kernel : flash_kernels()) {
-        if (kernel.dtype != c.problem.dtype || !unsupported_reason(kernel.describe(), c.problem).empty()) continue;
-        const json line = time_and_judge(kernel, reference);
-        if (line["outcome"] != "accepted") {
-          code = 1;
-        } else {
-          const double median = line["event_ms_quartiles"][1];
-          if (fastest_ms == 0 || median < fastest_ms) fastest_ms = median;
-        }
-        std::printf("%s\n", line.dump().c_str());
-        std::fflush(stdout);
-      }
-      if (!peers.empty()) time_peers(peers, reference, fastest_ms);
+      is_accepted = run_case(argv[i], peers, clock, roofline) && is_accepted;
     }
   } catch (const InputError& error) {
     std::fprintf(stderr, "%s\n", error.what());
@@ -172,5 +243,5 @@ int main(int argc, char** argv) {
     std::printf("%s\n", json{{"outcome", "failed"}, {"sentence", error.what()}}.dump().c_str());
     return 3;
   }
-  return code;
+  return is_accepted ? 0 : 1;
 }

@@ -47,6 +47,7 @@ HOMES = [
     (r"elfutils/|dwarf\.h", r"^gpu/racecheck/", "gpu/racecheck/"),
     (r"cuda\w*\.h", r"^gpu/|^distributed/communicator_nccl|^candidates/device_",
      "gpu/, distributed/communicator_nccl* and candidates/device_*"),
+    (r"cudnn\w*\.h", r"^gpu/cudnn/", "gpu/cudnn/"),
     (r"benchmark/", r"_bench\.cpp$|^ci/bench", "*_bench.cpp and ci/bench*"),
     (r"g(test|mock)/", TEST + "|^property_tests/", "*_test.cpp and property_tests/"),
     (r"CLI/", r"^ci/", "ci/"),
@@ -63,7 +64,7 @@ COLUMNS_MAX = {"cpp": 120, "python": 100}
 VOCABULARY = {"tolerance": "bound", "atol": "bound", "rtol": "bound", "threshold": "bound or limit",
               "expected": "want", "actual": "got", "world size": "rank_count", "sut": "candidate",
               "chunk": "block, shard or tile", "backend": "candidate, communicator or device"}
-EXTERNAL_NAMES = {"SIMT_BACKEND", "SDPBackend"}
+EXTERNAL_NAMES = {"SIMT_BACKEND", "SDPBackend", "get_backend_version"}
 
 
 class Form(NamedTuple):

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "gpu/flash_params.h"
@@ -17,7 +18,7 @@ struct FlashKernel {
   Dtype dtype;
   Description (*describe)();
   FlashLaunch* on_host;
-  FlashLaunch* on_cuda;                                 ///< null in a build without CUDA
+  std::function<FlashLaunch> on_cuda;                   ///< empty in a build without CUDA
   std::int64_t (*workspace_bytes)(const FlashParams&);  ///< what FlashParams::workspace must hold; null: nothing
   bool is_local_step;  ///< writes its O in fp32 where asked: also the compute of a ring
 };

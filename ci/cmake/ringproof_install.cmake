@@ -14,6 +14,10 @@ install(DIRECTORY ci/cases DESTINATION ${CMAKE_INSTALL_DATADIR}/ringproof)
 # What `ci/gpu.sh --carry` takes to a machine with a GPU.
 if(RINGPROOF_WITH_CUDA)
   install(TARGETS ringproof_gpu_conformance ringproof_cuda_bench RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  # cuDNN wants CUDA's runtime as a library, which a machine with only the driver lacks.
+  set(cudart "libcudart.so.${CUDAToolkit_VERSION_MAJOR}")
+  file(REAL_PATH "${CUDAToolkit_LIBRARY_DIR}/${cudart}" cudart_file)
+  install(FILES "${cudart_file}" DESTINATION lib RENAME "${cudart}" OPTIONAL)
   install(PROGRAMS ci/gpu.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/ringproof)
   install(FILES ci/gpu.py ci/gpu_sdpa.py DESTINATION ${CMAKE_INSTALL_DATADIR}/ringproof)
 endif()

@@ -12,6 +12,7 @@ struct Finding {
   bool agrees;           ///< the host tells the truth about this device
   std::string sentence;  ///< what was found, with the first difference where there is one
   std::vector<std::pair<std::string, double>> facts{};  ///< name with unit, value
+  bool is_judged = true;  ///< else only measured: the host has no account of this device's numerics
 };
 
 }  // namespace ringproof

@@ -9,6 +9,7 @@
 #include <random>
 #include <string>
 
+#include "gpu/simt/float16.h"
 #include "gpu/simt/runtime.h"
 
 namespace ringproof {
@@ -57,10 +58,9 @@ std::string hex(std::uint32_t word) {
   return text;
 }
 
-Finding compare_probe(Probe probe, const ProbeRun& on_host, const ProbeRun& on_device, int trials, std::uint64_t seed) {
+Finding compare_probe(Probe probe, const ProbeRun& on_host, const ProbeRun& on_device, const Words& in, int trials) {
   const ProbeShape shape = shape_of(probe);
-  const Words in = probe_inputs(probe, trials, seed), host = on_host(probe, in, trials),
-              device = on_device(probe, in, trials);
+  const Words host = on_host(probe, in, trials), device = on_device(probe, in, trials);
   const Reading reading = reading_of(probe);
   std::int64_t different = 0;
   std::string first;
@@ -179,18 +179,45 @@ Words probe_inputs(Probe probe, int trials, std::uint64_t seed) {
   return in;
 }
 
-std::vector<Finding> compare_probes(const ProbeRun& on_host, const ProbeRun& on_device, int trials,
-                                    std::uint64_t seed) {
+Words exact_mma_inputs(Probe probe, int trials, std::uint64_t seed) {
+  constexpr int kFactorMax = 8, kAddendMax = 1000;
+  const ProbeShape shape = shape_of(probe);
+  std::mt19937_64 random(seed + static_cast<std::uint64_t>(probe));
+  const auto integer = [&](int max) {
+    return static_cast<float>(static_cast<int>(random() % static_cast<unsigned>(2 * max + 1)) - max);
+  };
+  const auto half = [&] {
+    const float value = integer(kFactorMax);
+    return std::uint32_t{probe == Probe::kMmaBf16
+                             ? std::bit_cast<std::uint16_t>(simt::host::from_float<simt::host::bf16>(value))
+                             : std::bit_cast<std::uint16_t>(simt::host::from_float<simt::host::fp16>(value))};
+  };
+  Words in(static_cast<std::size_t>(shape.words_in * shape.threads * trials));
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    const bool is_factor = static_cast<int>(i) % shape.words_in < reading_of(probe).halves_to;
+    in[i] = is_factor ? half() << 16 | half() : std::bit_cast<std::uint32_t>(integer(kAddendMax));
+  }
+  return in;
+}
+
+std::vector<Finding> compare_probes(const ProbeRun& on_host, const ProbeRun& on_device, int trials, std::uint64_t seed,
+                                    bool is_hopper) {
   std::vector<Finding> findings;
   for (int i = 0; i < kProbeCount; ++i) {
-    findings.push_back(compare_probe(static_cast<Probe>(i), on_host, on_device, trials, seed));
+    const Probe probe = static_cast<Probe>(i);
+    const bool is_mma = probe == Probe::kMmaBf16 || probe == Probe::kMmaFp16;
+    findings.push_back(compare_probe(probe, on_host, on_device, probe_inputs(probe, trials, seed), trials));
+    findings.back().is_judged = !is_mma || is_hopper;
+    if (!is_mma) continue;
+    findings.push_back(compare_probe(probe, on_host, on_device, exact_mma_inputs(probe, trials, seed), trials));
+    findings.back().check += ", exact sums";
   }
   return findings;
 }
 
-Finding compare_truncation(const ProbeRun& on_host, const ProbeRun& on_device) {
+Finding compare_truncation(const ProbeRun& on_host, const ProbeRun& on_device, bool is_hopper) {
   const auto host = truncation_of(on_host), device = truncation_of(on_device);
-  Finding finding{"truncation in tensor cores", host == device, "", device};
+  Finding finding{"truncation in tensor cores", host == device, "", device, is_hopper};
   for (std::size_t i = 0; i < host.size(); ++i) {
     if (host[i] == device[i]) continue;
     finding.sentence += (finding.sentence.empty() ? "" : "; ") + host[i].first + ": host " +

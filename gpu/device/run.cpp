@@ -7,8 +7,10 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <optional>
 #include <thread>
@@ -55,7 +57,7 @@ class Event {
 /// One launch as a graph.
 class Graph {
  public:
-  Graph(FlashLaunch* launch, const FlashParams& params, cudaStream_t stream) {
+  Graph(const std::function<FlashLaunch>& launch, const FlashParams& params, cudaStream_t stream) {
     check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
     try {
       launch(params, stream);
@@ -329,40 +331,103 @@ std::vector<std::string> DeviceRunner::run(const FlashKernel& kernel, const Flas
   return std::move(call.faults);
 }
 
-DeviceTiming DeviceRunner::time(const FlashKernel& kernel, const FlashParams& params, int warm_up, int samples) {
-  constexpr std::int64_t kFlushBytes = std::int64_t{256} << 20;  // L2: 40 MB on A100, 50 on H100, 60 on H200
-  constexpr int kWallSamples = 5;
-  check(cudaSetDevice(0), "cudaSetDevice");
-  ++state_->calls;
-  Call call{*state_, kernel};
-  call.place_all(params);
-  call.send();
-  call.arrive();
-  DeviceMemory flush;
-  flush.reserve(kFlushBytes, {{0, kFlushBytes}});
-  const cudaStream_t stream = call.stream.get();
-  const Event begin, end;
-  DeviceTiming timing;
-  for (int i = 0; i < warm_up + samples; ++i) {
-    check(cudaMemsetAsync(flush.data(), i, static_cast<std::size_t>(kFlushBytes), stream), "cudaMemsetAsync");
-    check(cudaEventRecord(begin.get(), stream), "cudaEventRecord");
-    kernel.on_cuda(call.device, stream);
-    check(cudaEventRecord(end.get(), stream), "cudaEventRecord");
-    check(cudaEventSynchronize(end.get()), "cudaEventSynchronize");
-    float ms = 0;
-    check(cudaEventElapsedTime(&ms, begin.get(), end.get()), "cudaEventElapsedTime");
-    if (i >= warm_up) timing.event_ms.push_back(static_cast<double>(ms));
+namespace {
+
+int attribute(cudaDeviceAttr which) {
+  int value = 0;
+  check(cudaDeviceGetAttribute(&value, which, 0), "cudaDeviceGetAttribute");
+  return value;
+}
+
+}  // namespace
+
+DeviceFacts device_facts() {
+  constexpr int kKhzPerMhz = 1000;
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
+  return {properties.name, attribute(cudaDevAttrComputeCapabilityMajor), attribute(cudaDevAttrComputeCapabilityMinor),
+          attribute(cudaDevAttrMultiProcessorCount), attribute(cudaDevAttrClockRate) / kKhzPerMhz};
+}
+
+/// Two calls that differ in addresses and data, launched in turn behind a flushed L2 cache.
+class DeviceRunner::Timer {
+ public:
+  Timer(State& state, const FlashKernel& kernel, const FlashParams& params)
+      : one_{state, kernel}, other_{twin_, kernel} {
+    one_.place_all(params);
+    one_.send();
+    one_.arrive();
+    other_.place_all(params);
+    other_.turn_inputs();
+    other_.arrive();
+    check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+    if (attribute(cudaDevAttrMaxPersistingL2CacheSize) > 0) {
+      check(cudaDeviceSetLimit(cudaLimitPersistingL2CacheSize, 0), "cudaDeviceSetLimit");
+    }
+    flush_bytes_ = std::max(std::int64_t{256} << 20, std::int64_t{2} * attribute(cudaDevAttrL2CacheSize) + (1 << 20));
+    flush_.reserve(flush_bytes_, {{0, flush_bytes_}});
   }
-  for (int i = 0; i < kWallSamples; ++i) {
-    call.arrive();  // the outputs hold their pattern again: what is judged is what this launch writes
+
+  /// One launch between events; the clock is read while it is under way.
+  TimedLaunch launch(const ClockWatch& clock) {
+    const cudaStream_t stream = one_.stream.get();
+    Call& call = count_ % 2 == 0 ? one_ : other_;
+    check(cudaMemsetAsync(flush_.data(), count_++, static_cast<std::size_t>(flush_bytes_), stream), "cudaMemsetAsync");
+    check(cudaEventRecord(begin_.get(), stream), "cudaEventRecord");
+    call.kernel.on_cuda(call.device, stream);
+    check(cudaEventRecord(end_.get(), stream), "cudaEventRecord");
+    TimedLaunch timed;
+    timed.sm_clock_mhz = clock.sm_clock_mhz();
+    check(cudaEventSynchronize(end_.get()), "cudaEventSynchronize");
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, begin_.get(), end_.get()), "cudaEventElapsedTime");
+    timed.event_ms = static_cast<double>(ms);
+    return timed;
+  }
+
+  /// One launch by the host's clock. The outputs hold their pattern before: what comes back is what this launch writes.
+  double launch_by_wall() {
+    one_.arrive();
     check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
     const auto before = std::chrono::steady_clock::now();
-    kernel.on_cuda(call.device, stream);
+    one_.kernel.on_cuda(one_.device, one_.stream.get());
     check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
-    timing.wall_ms.push_back(
-        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - before).count());
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - before).count();
   }
-  call.give_back(call.fetch());
+
+  void give_back() { one_.give_back(one_.fetch()); }
+
+ private:
+  State twin_;
+  Call one_, other_;
+  Event begin_, end_;
+  DeviceMemory flush_;
+  std::int64_t flush_bytes_ = 0;
+  int count_ = 0;
+};
+
+DeviceTiming DeviceRunner::time(const FlashKernel& kernel, const FlashParams& params, int warm_up_min, int samples,
+                                const ClockWatch& clock) {
+  constexpr int kWarmUpMax = 100, kWallSamples = 5;
+  check(cudaSetDevice(0), "cudaSetDevice");
+  ++state_->calls;
+  Timer timer(*state_, kernel, params);
+  DeviceTiming timing;
+  timing.default_clock_mhz = clock.default_clock_mhz();
+  timing.clock_sentence = clock.missing_reason();
+  std::vector<int> clocks_mhz;
+  const bool is_watched = timing.clock_sentence.empty();
+  while (timing.warm_up_count < warm_up_min || (is_watched && !is_clock_steady(clocks_mhz))) {
+    if (timing.warm_up_count == std::max(warm_up_min, kWarmUpMax)) {
+      timing.clock_sentence = "the clock did not get steady";
+      break;
+    }
+    clocks_mhz.push_back(timer.launch(clock).sm_clock_mhz);
+    ++timing.warm_up_count;
+  }
+  for (int i = 0; i < samples; ++i) timing.launches.push_back(timer.launch(clock));
+  for (int i = 0; i < kWallSamples; ++i) timing.wall_ms.push_back(timer.launch_by_wall());
+  timer.give_back();
   return timing;
 }
 

@@ -4,17 +4,17 @@
 #include <string>
 #include <vector>
 
+#include "gpu/device/clock_watch.h"
 #include "gpu/kernels.h"
+#include "gpu/timing.h"
 
 namespace ringproof {
 
 /// Why no kernel can run on a GPU here ("no CUDA device", with what the driver said); empty when one can.
 std::string device_missing_reason();
 
-/// Times of one kernel on one problem, as DeviceRunner::time takes them.
-struct DeviceTiming {
-  std::vector<double> event_ms, wall_ms;
-};
+/// What CUDA says of device 0. Throws Error naming the CUDA call that failed.
+DeviceFacts device_facts();
 
 /// Runs kernels on CUDA device 0 on tensors of host memory, in a way that makes them show what they may not do. Keeps
 /// its device memory, so that tensors of the same shape come to lie at the same addresses from call to call.
@@ -37,15 +37,19 @@ class DeviceRunner {
   /// Throws Error naming the CUDA call that failed.
   std::vector<std::string> run(const FlashKernel& kernel, const FlashParams& params);
 
-  /// Times of `kernel` on what `params` describe: `samples` launches after `warm_up` ones, each between two CUDA events
-  /// on the stream, behind a write of more than twice any L2 that also hides the enqueueing; and a few launches by the
-  /// host's clock with a wait for the whole device, which see work on other streams too. out and lse of the last of
-  /// these come back as in run(). Throws Error naming the CUDA call that failed.
-  DeviceTiming time(const FlashKernel& kernel, const FlashParams& params, int warm_up, int samples);
+  /// Times of `kernel` on what `params` describe: `samples` launches after `warm_up_min` ones and as many more as the
+  /// clock needs to get steady, each between two CUDA events on the stream, behind a write of more than twice the L2
+  /// cache that also hides the enqueueing, with the clock read while it runs; and a few launches by the host's clock
+  /// with a wait for the whole device, which see work on other streams too. Each launch reads other addresses and other
+  /// data (the signs turned) than the one before. out and lse of the last launch come back as in run(). Throws Error
+  /// naming the CUDA call that failed.
+  DeviceTiming time(const FlashKernel& kernel, const FlashParams& params, int warm_up_min, int samples,
+                    const ClockWatch& clock);
 
  private:
   struct Call;
   struct State;
+  class Timer;
   std::unique_ptr<State> state_;
 };
 

@@ -222,11 +222,18 @@ TEST(DeviceRun, TheSameShapeComesToTheSameAddresses) {
   EXPECT_EQ(seen.front(), seen.back());
 }
 
+const ClockWatch& no_clock() {
+  static const ClockWatch kNone("libringproof_no_such_library.so");
+  return kNone;
+}
+
 TEST(DeviceRun, ATimedCallsOutputIsTheOneThatComesBack) {
   Placed timed(kLine), host(kLine);
   DeviceRunner runner;
-  const DeviceTiming timing = runner.time(kernel_of(correct), timed.params(), 2, 3);
-  EXPECT_EQ(timing.event_ms.size(), 3u);
+  const DeviceTiming timing = runner.time(kernel_of(correct), timed.params(), 2, 3, no_clock());
+  EXPECT_EQ(timing.launches.size(), 3u);
+  EXPECT_EQ(timing.warm_up_count, 2);
+  EXPECT_NE(timing.clock_sentence.find("no NVML"), std::string::npos);
   ASSERT_EQ(timing.wall_ms.size(), 5u);
   attention(host.params());
   EXPECT_EQ(timed.out, host.out);
@@ -236,8 +243,49 @@ TEST(DeviceRun, ATimedCallsOutputIsTheOneThatComesBack) {
     if (++launches < 9) correct(params, stream);  // the later timed launches compute nothing
   };
   Placed skipped(kLine);
-  runner.time(kernel_of(lazy), skipped.params(), 2, 3);
+  runner.time(kernel_of(lazy), skipped.params(), 2, 3, no_clock());
   EXPECT_NE(skipped.out, host.out) << "what an earlier launch wrote must not stand in for the last one's";
+}
+
+TEST(DeviceRun, EachTimedLaunchReadsOtherAddressesAndOtherData) {
+  static std::vector<FlashParams> seen;
+  seen.clear();
+  const auto noting = [](const FlashParams& params, void* stream) {
+    seen.push_back(params);
+    correct(params, stream);
+  };
+  Placed timed(kLine);
+  DeviceRunner().time(kernel_of(noting), timed.params(), 2, 4, no_clock());
+  ASSERT_EQ(seen.size(), 11u);
+  for (std::size_t i = 1; i < 6; ++i) {
+    EXPECT_NE(seen[i].q, seen[i - 1].q);
+    EXPECT_NE(seen[i].out, seen[i - 1].out);
+  }
+}
+
+TEST(DeviceRun, WarmUpGoesOnUntilTheClockIsSteady) {
+  setenv("RINGPROOF_STAND_IN_CLOCKS", "345,345,600,1200,1700,1950,1980", 1);
+  const ClockWatch rising(RINGPROOF_STAND_IN_NVML);
+  Placed timed(kLine);
+  const DeviceTiming timing = DeviceRunner().time(kernel_of(correct), timed.params(), 2, 3, rising);
+  EXPECT_EQ(timing.warm_up_count, 9) << "the fifth of 1950 and 1980";
+  EXPECT_EQ(timing.clock_sentence, "");
+  EXPECT_EQ(timing.default_clock_mhz, 2000);
+  EXPECT_EQ(timing.launches[0].sm_clock_mhz, 1980);
+  std::string restless = "345";
+  for (int i = 0; i < 300; ++i) restless += i % 2 == 0 ? ",1980" : ",1500";
+  setenv("RINGPROOF_STAND_IN_CLOCKS", restless.c_str(), 1);
+  const ClockWatch never(RINGPROOF_STAND_IN_NVML);
+  const DeviceTiming given_up = DeviceRunner().time(kernel_of(correct), timed.params(), 2, 4, never);
+  EXPECT_EQ(given_up.warm_up_count, 100);
+  EXPECT_EQ(given_up.clock_sentence, "the clock did not get steady");
+  EXPECT_EQ(summarise(given_up).dropped_count, 0) << "1500 of 2000 MHz are three quarters";
+}
+
+TEST(DeviceRun, TheDeviceIsDescribedForItsRoofline) {
+  const DeviceFacts facts = device_facts();
+  EXPECT_EQ(facts.name, "stand-in");
+  EXPECT_EQ(static_cast<int>(roofline_tflops(facts)), 989);
 }
 
 TEST(DeviceRun, AFailingCallIsNamedAndNothingLeaks) {

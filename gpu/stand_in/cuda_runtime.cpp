@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -228,6 +229,24 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {};
   std::strcpy(properties->name, "stand-in");
   return done("cudaGetDeviceProperties");
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
+  static const std::map<cudaDeviceAttr, int> kH100{
+      {cudaDevAttrComputeCapabilityMajor, 9}, {cudaDevAttrComputeCapabilityMinor, 0},
+      {cudaDevAttrMultiProcessorCount, 132},  {cudaDevAttrClockRate, 1830000},
+      {cudaDevAttrL2CacheSize, 50 << 20},     {cudaDevAttrMaxPersistingL2CacheSize, 30 << 20}};
+  const auto found = kH100.find(which);
+  if (found == kH100.end()) return done("cudaDeviceGetAttribute", cudaErrorInvalidValue);
+  *value = found->second;
+  return done("cudaDeviceGetAttribute");
+}
+cudaError_t cudaDeviceSetLimit(cudaLimit limit, std::size_t bytes) {
+  const bool is_known = limit == cudaLimitPersistingL2CacheSize && bytes == 0;
+  return done("cudaDeviceSetLimit", is_known ? cudaSuccess : cudaErrorUnsupportedLimit);
+}
+cudaError_t cudaDeviceGetPCIBusId(char* place, int bytes, int) {
+  std::snprintf(place, static_cast<std::size_t>(bytes), "0000:01:00.0");
+  return done("cudaDeviceGetPCIBusId");
 }
 cudaError_t cudaGetLastError() { return std::exchange(state().last_error, cudaSuccess); }
 cudaError_t cudaPeekAtLastError() { return state().last_error; }
