@@ -23,10 +23,10 @@ struct GateOptions {
   bool shrink = true;                 ///< look for the smallest Case that still fails
   int threads = 0;                    ///< of the oracle; 0: all cores
   SamplingRule sampling{4e12, 256};   ///< beyond half a minute of two cores
-  std::string transport = "threads";  ///< of rings: threads or mpi
+  std::string transport = "threads";  ///< of rings: threads, mpi or simulated
   std::string launcher;               ///< "mpirun": start it, and this command in it
   int ranks = 0;                      ///< of the launcher; 0: as many as the Cases need
-  double deadline_seconds = 60;       ///< of every wait over MPI
+  double deadline_seconds = 60;       ///< of every wait over mpi or simulated
   std::vector<RingComposition> rings = ring_compositions();  ///< what runs over mpi, by name
   MpiJob* job = nullptr;                                     ///< whose process 0 this is; null without --transport mpi
 };

@@ -183,9 +183,12 @@ void GateRun::print_trouble(const CaseVerdict& verdict, const std::string& candi
              in_lines(verdict.reason));
   if (!verdict.attribution.empty()) fmt::print("  {}\n", verdict.attribution);
   for (const std::string& warning : verdict.warnings) fmt::print("  {}\n", warning);
-  fmt::print("  rerun: ringproof gate --candidate {} --case '{}'\n", candidate, verdict.case_line);
+  std::string command = "ringproof gate";
+  if (options_.transport == "mpi") command += " --launcher mpirun";
+  if (options_.transport == "simulated") command += " --transport simulated";
+  fmt::print("  rerun: {} --candidate {} --case '{}'\n", command, candidate, verdict.case_line);
   if (is_shrunk) {
-    fmt::print("  the smallest Case found that still fails: ringproof gate --candidate {} --case '{}'\n", candidate,
+    fmt::print("  the smallest Case found that still fails: {} --candidate {} --case '{}'\n", command, candidate,
                verdict.smallest_case);
   }
   std::fflush(stdout);

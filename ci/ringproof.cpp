@@ -30,6 +30,7 @@ Examples
   ringproof gate --candidate flash_forward_fp32 --tier full --out report
   ringproof gate --candidate ring:double --topology zigzag8
   ringproof gate --candidate ring:double --topology zigzag4 --launcher mpirun
+  ringproof gate --transport simulated                   every ring in random orders, its waiting proven
   ringproof gate --case 'fwd/fp32/b1.hq4.hkv2.sq99.skv300.dqk64.dv64/causal_bottom_right/scale0.125/gauss:7/bhsd/single'
   ringproof gate --cases mine.txt --in-order             replay a file of Case lines, call by call
   ringproof power                                        what the judge rejects: faults, check by check
@@ -79,12 +80,14 @@ std::string refuse_negative(const std::string& text) {
 
 // Where the ranks of a ring run.
 void add_transport(CLI::App& gate, GateOptions& options) {
-  gate.add_option("--transport", options.transport, "Of rings: threads, or mpi in a job started by mpirun or srun")
+  gate.add_option("--transport", options.transport,
+                  "Of rings: threads; mpi, in a job started by mpirun or srun; simulated, which lets computations and "
+                  "transfers happen in random orders (of --seed) and rejects every race, by rank, step and buffer")
       ->capture_default_str();
   gate.add_option("--launcher", options.launcher, "mpirun: start it, with this command on every rank");
   gate.add_option("--ranks", options.ranks, "Processes for the launcher (default: as many as the Cases need)")
       ->check(CLI::Range(1, 4096));
-  gate.add_option("--deadline", options.deadline_seconds, "Seconds any wait of a rank may take over mpi")
+  gate.add_option("--deadline", options.deadline_seconds, "Seconds any wait of a rank may take over mpi or simulated")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
 }

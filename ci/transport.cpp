@@ -39,6 +39,10 @@ ExitCode not_here(const GateOptions& options, const std::string& reason) {
   return is_required ? ExitCode::kInconclusive : ExitCode::kAccepted;
 }
 
+std::chrono::milliseconds deadline_of(const GateOptions& options) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(1000 * options.deadline_seconds));
+}
+
 std::string path_of(const std::string& program) {
   const char* const path = std::getenv("PATH");
   std::string rest = path == nullptr ? "" : path;
@@ -157,7 +161,7 @@ ExitCode serve(MpiJob& job, const GateOptions& options, std::chrono::millisecond
 }
 
 ExitCode run_in_job(GateOptions options) {
-  const std::chrono::milliseconds deadline(static_cast<std::int64_t>(1000 * options.deadline_seconds));
+  const std::chrono::milliseconds deadline = deadline_of(options);
   MpiJob job(deadline);
   if (job.world().rank() != 0) return serve(job, options, deadline);
   options.job = &job;
@@ -180,15 +184,18 @@ ExitCode run_in_job(GateOptions options) {
 }  // namespace
 
 ExitCode run_gate_on_transport(GateOptions options) {
-  if (options.transport != "threads" && options.transport != "mpi") {
-    throw InputError("--transport knows threads and mpi, not '" + options.transport + "'");
+  if (options.transport != "threads" && options.transport != "mpi" && options.transport != "simulated") {
+    throw InputError("--transport knows threads, mpi and simulated, not '" + options.transport + "'");
   }
   if (!options.launcher.empty() && options.launcher != "mpirun") {
     throw InputError("--launcher knows mpirun, not '" + options.launcher + "'");
   }
   if (options.ranks > 0 && options.launcher.empty()) throw InputError("--ranks needs --launcher mpirun");
+  if (!options.launcher.empty() && options.transport == "simulated") {
+    throw InputError("--transport simulated runs in this process; leave --launcher out");
+  }
   if (!options.launcher.empty()) return run_under_mpirun(options);
-  if (options.transport == "threads") return run_gate(options);
+  if (options.transport != "mpi") return run_gate(options);
 #ifdef RINGPROOF_WITH_MPI
   if (!is_in_mpi_job()) {
     throw InputError("--transport mpi runs in an MPI job; start it by mpirun -n P, or add --launcher mpirun");
@@ -200,9 +207,13 @@ ExitCode run_gate_on_transport(GateOptions options) {
 }
 
 std::vector<Candidate> on_transport(const GateOptions& options, std::vector<Candidate> candidates) {
+  if (options.transport == "threads") return candidates;
+  if (options.candidates.empty()) std::erase_if(candidates, [](const Candidate& one) { return !one.on_ranks; });
+  if (options.transport == "simulated") {
+    for (Candidate& one : candidates) one = simulated(one, options.cases.seed, deadline_of(options));
+  }
 #ifdef RINGPROOF_WITH_MPI
   if (options.job == nullptr) return candidates;
-  if (options.candidates.empty()) std::erase_if(candidates, [](const Candidate& one) { return !one.on_ranks; });
   for (Candidate& candidate : candidates) {
     for (const RingComposition& composition : options.rings) {
       if (composition.name == candidate.name) candidate = remote_candidate(*options.job, composition);

@@ -15,7 +15,8 @@ namespace ringproof {
 /// InputError.
 ExitCode run_gate_on_transport(GateOptions options);
 
-/// The candidates, their ranks moved to the job of the options, if there is one; without names, only those with ranks.
+/// The candidates, their ranks moved to the transport of the options; unless that is threads, without names only those
+/// with ranks.
 std::vector<Candidate> on_transport(const GateOptions& options, std::vector<Candidate> candidates);
 
 /// The Cases without those of more ranks than the job of the options has, of which a line tells how many. Throws

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""`ringproof gate` over MPI: real processes, accepted, refused, killed, stopped and throwing.
+"""`ringproof gate` on its transports: simulated, and over MPI.
 
+Over MPI with real processes, accepted, refused, killed, stopped and throwing.
 No test depends on how fast anything is: a rank fails by itself, when all others certainly compute.
 Needs a build with MPI; without one the command must say so.
 """
@@ -65,6 +66,37 @@ def fail_a_rank(fault, rank, deadline):
 def has_mpi():
     said = gate("--case", SMALL + "zigzag2", "--launcher", "mpirun").stdout
     return "built without MPI" not in said
+
+
+class Simulated(unittest.TestCase):
+    def test_every_schedule_is_accepted_and_only_what_has_ranks_is_asked(self):
+        topologies = ["single", "zigzag5", "head_split3", "all_gather4", "hybrid2xstriped4"]
+        cases = [word for topology in topologies for word in ("--case", SMALL + topology)]
+        command = [RINGPROOF, "gate", "--transport", "simulated", *cases]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=200)
+        self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
+        self.assertIn("ring:flash_forward_fp32", ended.stdout)
+        self.assertNotIn("\nflash_forward_fp32", ended.stdout)
+
+    def test_a_rejection_says_how_to_see_it_again(self):
+        hidden = "fwd/fp32/b1.hq1.hkv1.sq9.skv9.dqk4.dv4/causal_top_left/scale0.5/gauss:1/bhsd/"
+        ended = gate(
+            "--candidate",
+            "naive_ring",
+            "--case",
+            hidden + "contiguous3",
+            "--transport",
+            "simulated",
+        )
+        self.assertEqual(ended.returncode, 1, ended.stdout)
+        self.assertIn("rerun: ringproof gate --transport simulated --candidate naive", ended.stdout)
+
+    def test_it_takes_no_launcher(self):
+        ended = gate(
+            "--case", SMALL + "zigzag2", "--transport", "simulated", "--launcher", "mpirun"
+        )
+        self.assertEqual(ended.returncode, 2)
+        self.assertIn("leave --launcher out", ended.stderr)
 
 
 class OverMpi(unittest.TestCase):

@@ -6,6 +6,7 @@
 #include "distributed/communicator_threads.h"
 #include "distributed/naive_ring.h"
 #include "distributed/ring_candidate.h"
+#include "distributed/simulated_ranks.h"
 #include "gpu/candidates.h"
 #include "reference/oracle/partial_attention.h"
 
@@ -64,5 +65,19 @@ std::vector<Candidate> distributed_candidates() {
 }
 
 Candidate naive_ring() { return naive_ring_candidate(threads_launcher()); }
+
+Candidate simulated(const Candidate& candidate, std::uint64_t seed, std::chrono::milliseconds deadline) {
+  if (candidate.name == "naive_ring") return on_simulated_ranks(naive_ring_candidate, seed, deadline);
+  for (const RingComposition& one : ring_compositions()) {
+    if (one.name != candidate.name) continue;
+    const auto make = [one](const Launcher& launcher) {
+      RingComposition moved = one;
+      moved.launcher = launcher;
+      return ring_candidate(moved);
+    };
+    return on_simulated_ranks(make, seed, deadline);
+  }
+  return candidate;
+}
 
 }  // namespace ringproof

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <vector>
 
 #include "distributed/ring_candidate.h"
@@ -13,6 +15,9 @@ LocalStep double_step();
 
 /// `naive_ring` on threads (naive_ring.h): a specimen, not for the gate's own list.
 Candidate naive_ring();
+
+/// The candidate of this name with its ranks simulated (simulated_ranks.h); the candidate itself if it has none.
+Candidate simulated(const Candidate& candidate, std::uint64_t seed, std::chrono::milliseconds deadline);
 
 /// What attention over ranks is composed of, a composition per local step.
 std::vector<RingComposition> ring_compositions();

@@ -146,7 +146,8 @@ void naive_ring_forward(Communicator& communicator, const LocalStep&, const Ring
                   rows[place]);
       });
     };
-    communicator.wait(communicator.compute({"local step", step, {}, {}, compute}, {}));
+    const std::vector<std::span<const std::byte>> reads{memory_of(q), memory_of(held_k), memory_of(held_v)};
+    communicator.wait(communicator.compute({"local step", step, reads, {}, compute}, {}));
     communicator.wait(arrived);
   }
   for_each_row(q, [&](std::int64_t b, std::int64_t h, std::int64_t row, std::size_t place) {

@@ -5,7 +5,6 @@
 #include "distributed/ring_candidate.h"
 
 #include "distributed/buffer.h"
-#include "distributed/communicator_threads.h"
 #include "reference/spec/error.h"
 
 namespace ringproof {
@@ -55,7 +54,7 @@ Candidate ring_candidate(const RingComposition& composition) {
                                     const TensorView& v, const TensorView& out, const TensorView* lse, void*) {
     assert_that(problem.topology.rank_count == 1, "more than one rank runs through on_ranks");
     Status status = Status::kError;
-    run_on_threads(1, kDeadlineDefault, [&](Communicator& communicator) {
+    composition.launcher(1, [&](Communicator& communicator) {
       status = forward_on(composition, communicator, 0, problem, q, k, v, out, lse);
     });
     return status;
