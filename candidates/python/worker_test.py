@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from ringproof import Arithmetic, Description, Problem, Unsupported, worker  # noqa: E402
+from ringproof import Arithmetic, Description, Problem, Unsupported, server, worker  # noqa: E402
 from ringproof.description import FEATURES, BadInput  # noqa: E402
 from ringproof.problem import DTYPES, MASKS, SCHEDULES, problem_of  # noqa: E402
 
@@ -62,8 +62,8 @@ class Parent:
 
     def __init__(self, fn, description=None, dtype=2, is_guest=False):
         self.end, theirs = socket.socketpair()
-        callee = worker.Callee(fn, description or Description(features=("grouped_heads",)))
-        self.server = worker.Server(theirs, lambda: callee, is_guest=is_guest)
+        callee = server.Callee(fn, description or Description(features=("grouped_heads",)))
+        self.server = server.Server(theirs, lambda: callee, is_guest=is_guest)
         self.thread = threading.Thread(target=self.serve, args=(theirs,), daemon=True)
         self.thread.start()
         self.reader = self.end.makefile("r")
@@ -160,7 +160,7 @@ class WorkerTest(unittest.TestCase):
         """The answer to a call of `fn`, which must be an error that the worker survives."""
         parent = self.parent(fn, **options)
         answer = parent.forward(values())[0]
-        self.assertEqual(answer["status"], worker.ERROR)
+        self.assertEqual(answer["status"], server.ERROR)
         self.assertEqual(parent.forward(values())[0], answer)
         return answer
 
@@ -169,7 +169,7 @@ class WorkerTest(unittest.TestCase):
         parent = self.parent(naive, description)
         data = values()
         answer, out, lse = parent.forward(data)
-        self.assertEqual(answer, {"status": worker.OK})
+        self.assertEqual(answer, {"status": server.OK})
         want_out, want_lse = naive(**data, problem=problem_of(PROBLEM))
         self.assertTrue((out == want_out).all())
         self.assertTrue((lse == want_lse).all())
@@ -196,7 +196,7 @@ class WorkerTest(unittest.TestCase):
 
         parent = self.parent(look, Description(dtypes=("bf16",)), dtype=4)
         data = values(ml_dtypes.bfloat16)
-        self.assertEqual(parent.forward(data)[0], {"status": worker.OK})
+        self.assertEqual(parent.forward(data)[0], {"status": server.OK})
         self.assertEqual(seen["q"].dtype, ml_dtypes.bfloat16)
         self.assertEqual(seen["q"].tobytes(), data["q"].tobytes())
 
@@ -238,14 +238,14 @@ class WorkerTest(unittest.TestCase):
         answer = self.failure_of(fail)
         self.assertEqual(answer["error"], "RuntimeError: no such luck")
         self.assertIn("in fail", answer["traceback"])
-        self.assertNotIn("ringproof/worker.py", answer["traceback"])
+        self.assertNotIn("ringproof/server.py", answer["traceback"])
 
     def test_unsupported_is_a_refusal_and_no_error(self):
         def refuse(q, k, v, problem):
             raise Unsupported("too wide")
 
         answer = self.parent(refuse).forward(values())[0]
-        self.assertEqual(answer, {"status": worker.UNSUPPORTED, "error": "too wide"})
+        self.assertEqual(answer, {"status": server.UNSUPPORTED, "error": "too wide"})
 
     def test_a_region_is_unmapped_even_while_the_callable_keeps_a_view(self):
         kept = []
@@ -257,7 +257,7 @@ class WorkerTest(unittest.TestCase):
         parent = self.parent(keep)
         parent.forward(values())
         answer = parent.ask({"ask": "forward", "unmap": [0, 1], "problem": PROBLEM, "tensors": {}})
-        self.assertEqual(answer["status"], worker.ERROR)  # no tensors: but the line was read
+        self.assertEqual(answer["status"], server.ERROR)  # no tensors: but the line was read
         self.assertEqual(kept[0].shape, SHAPES["q"])
 
     def test_calls_and_new_regions_leave_no_descriptors_behind(self):
@@ -268,7 +268,7 @@ class WorkerTest(unittest.TestCase):
             before = len(os.listdir("/proc/self/fd"))
             for _ in range(100):
                 parent.make_regions()
-                self.assertEqual(parent.forward(values())[0], {"status": worker.OK})
+                self.assertEqual(parent.forward(values())[0], {"status": server.OK})
                 self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_a_description_is_told_in_numbers_of_the_abi(self):
@@ -317,6 +317,8 @@ class ProblemTest(unittest.TestCase):
         self.assertEqual(self.visible("document", **causal), ["....", "xx..", "xxx."])
         tiles = {"block_q": 2, "block_kv": 3, "block_mask": "1001"}
         self.assertEqual(self.visible("block_sparse", **tiles), ["xxx.", "xxx.", "...x"])
+        no_keys = {**tiles, "block_mask": None, "seqlen_kv": 0}
+        self.assertEqual(self.visible("block_sparse", **no_keys), ["", "", ""])
 
     def test_a_description_has_the_fields_of_the_abi(self):
         header = (pathlib.Path(__file__).resolve().parents[1] / "candidate_abi.h").read_text()

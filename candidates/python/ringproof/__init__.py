@@ -13,6 +13,7 @@ CuPy) and returns out, or (out, lse). `describe` says which dtypes, masks and fe
 be asked.
 """
 
+from ringproof.arrays import dtype_of
 from ringproof.binary import NoBinary, binary
 from ringproof.check import check
 from ringproof.description import (
@@ -40,4 +41,5 @@ __all__ = [
     "binary",
     "check",
     "describe",
+    "dtype_of",
 ]

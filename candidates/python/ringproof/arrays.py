@@ -31,6 +31,13 @@ NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     "fp8_e4m3": np.dtype(ml_dtypes.float8_e4m3fn),
     "fp8_e5m2": np.dtype(ml_dtypes.float8_e5m2),
 }
+
+
+def dtype_of(word: str) -> np.dtype[Any]:
+    """The NumPy dtype of a word of a Case line ("bf16"); ml_dtypes' where NumPy has none."""
+    return NUMPY_DTYPES[word]
+
+
 TORCH_DTYPES = {
     "fp64": "float64",
     "fp32": "float32",

@@ -18,7 +18,7 @@ from typing import Any
 from ringproof.binary import binary
 from ringproof.description import BadInput, Description, description_of_fields
 from ringproof.verdict import Verdict, read_verdict
-from ringproof.worker import Callee, Server
+from ringproof.server import Callee, Server
 
 TIERS = ("fast", "full", "nightly")
 _END_SECONDS_MAX = 60  # the command writes its records after Ctrl-C

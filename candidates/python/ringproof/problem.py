@@ -133,11 +133,12 @@ def problem_of(message: Mapping[str, Any]) -> Problem:
             fields[name] = np.array(message[name], dtype=np.int64)
     if message.get("cu_seqlens_q") is not None:
         fields["documents"] = len(message["cu_seqlens_q"]) - 1
-    if message.get("block_mask") is not None:
+    if fields["mask"] == "block_sparse":
         tiles = (
             math.ceil(message["seqlen_q"] / message["block_q"]),
             math.ceil(message["seqlen_kv"] / message["block_kv"]),
         )
-        flags = np.frombuffer(message["block_mask"].encode(), dtype=np.uint8) == ord("1")
+        text = message.get("block_mask") or ""  # null where there are no tiles
+        flags = np.frombuffer(text.encode(), dtype=np.uint8) == ord("1")
         fields["block_mask"] = flags.reshape(tiles)
     return Problem(**fields)

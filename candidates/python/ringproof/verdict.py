@@ -123,8 +123,6 @@ class Verdict:
             lines.append(
                 f"and {len(shown) - _SHOWN_MAX} more; .rejected and .inconclusive hold them all"
             )
-        if self.traceback:
-            lines.append(self.traceback.rstrip())
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -144,8 +142,6 @@ class Verdict:
         )
         shown = [*self.rejected, *self.inconclusive][:_SHOWN_MAX]
         troubles = "".join(f"<pre>{html.escape(str(trouble))}</pre>" for trouble in shown)
-        if self.traceback:
-            troubles += f"<pre>{html.escape(self.traceback)}</pre>"
         title = f"{html.escape(self.candidate)}: <b style='color:{colour}'>{self.outcome}</b>"
         return f"<div><p>{title}</p><table>{body}</table>{troubles}</div>"
 

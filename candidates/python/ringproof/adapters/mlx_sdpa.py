@@ -3,11 +3,14 @@
 What mlx/fast.cpp says of the composed form, which every CPU call takes: q is multiplied by the
 scale, both in the storage dtype, scores are written in it, hidden ones become its least finite
 number, softmax runs in fp32 (`precise`) and its result is cast, normalised, to the storage dtype.
-An empty row is then the mean of all values. There is no lse.
+An empty row is then the mean of all values, a NaN in any value reaches every row (0 NaN is NaN).
+There is no lse.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.metadata
 from typing import Any
 
 import numpy as np
@@ -15,12 +18,12 @@ import numpy as np
 from ringproof.arrays import Array
 from ringproof.description import Arithmetic, Description, NotHere
 from ringproof.problem import MASKS, Problem
-from ringproof.worker import Callee
+from ringproof.server import Callee
 
 NOTES = (
-    "mlx: q, k, v are copied into mlx arrays, dense, bf16 through its bits",
-    "mlx: causal_bottom_right is its 'causal'; every other mask goes as a Boolean array",
-    "mlx: the sink's logits go as `sinks`, cast to the storage dtype by mlx",
+    "q, k, v are copied into mlx arrays, dense, bf16 through its bits",
+    "causal_bottom_right is its 'causal'; every other mask goes as a Boolean array",
+    "the sink's logits go as `sinks`, cast to the storage dtype by mlx",
 )
 
 
@@ -44,11 +47,11 @@ def attention() -> Callee:
         out = mx.fast.scaled_dot_product_attention(*operands, scale=scale, mask=mask, sinks=sinks)
         return _from_mlx(mx, out, q.dtype)
 
-    return Callee(run, DESCRIPTION)
+    version = importlib.metadata.version("mlx")
+    return Callee(run, dataclasses.replace(DESCRIPTION, name=f"mlx {version}"))
 
 
 DESCRIPTION = Description(
-    name="mlx:sdpa",
     dtypes=("fp32", "fp16", "bf16"),
     masks=MASKS,
     features=(
