@@ -55,6 +55,7 @@ ExitCode run_gate(const GateOptions& options) {
   print_table(verdicts);
   run.coverage().print();
   print_power(run.powers());
+  for (const NotRun& one : run.notes()) fmt::print("note: {}: {}\n", one.what, one.why);
   for (const NotRun& one : run.not_run()) fmt::print("not run: {}: {}\n", one.what, one.why);
   for (const NotRun& one : run.not_asked()) fmt::print("not asked: {}: {}\n", one.what, one.why);
   for (const std::string& name : run.nothing_judged()) fmt::print("inconclusive: {}: nothing was judged\n", name);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,13 @@
 namespace ringproof {
 
 class MpiJob;
+
+/// Of kernels in processes of their own.
+struct WorkerOptions {
+  double time_limit_seconds = 60;      ///< of one call
+  std::uint64_t memory_limit_mib = 0;  ///< of the process; 0: half of this machine's memory
+  int descriptor = -1;                 ///< the socket at whose other end the caller serves a kernel; -1: none
+};
 
 /// What `ringproof gate` was asked.
 struct GateOptions {
@@ -27,6 +35,7 @@ struct GateOptions {
   std::string launcher;               ///< "mpirun": start it, and this command in it
   int ranks = 0;                      ///< of the launcher; 0: as many as the Cases need
   double deadline_seconds = 60;       ///< of every wait over mpi or simulated
+  WorkerOptions workers;
   std::vector<RingComposition> rings = ring_compositions();  ///< what runs over mpi, by name
   MpiJob* job = nullptr;                                     ///< whose process 0 this is; null without --transport mpi
 };

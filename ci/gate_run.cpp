@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "ci/candidates.h"
+#include "ci/candidates_outside.h"
 #include "ci/commit.h"
 #include "ci/judge_one.h"
 #include "ci/repeat.h"
@@ -35,7 +36,7 @@ GateRun::GateRun(const GateOptions& options, std::vector<Case> cases, const Mach
       cases_(std::move(cases)),
       machine_(machine),
       progress_(static_cast<std::int64_t>(cases_.size())) {
-  for (Candidate& candidate : on_transport(options, choose_candidates(options.candidates))) {
+  for (Candidate& candidate : on_transport(options, candidates_of_gate(options, machine, notes_))) {
     if (candidate.not_run_reason.empty()) {
       candidates_.push_back(std::move(candidate));
     } else {

@@ -48,6 +48,8 @@ class GateRun {
   const GateCoverage& coverage() const { return coverage_; }
   const std::vector<NotRun>& not_run() const { return not_run_; }
   const std::vector<NotRun>& not_asked() const { return not_asked_; }
+  /// What kernels from outside say beside their verdict: candidate and sentence.
+  const std::vector<NotRun>& notes() const { return notes_; }
   const std::vector<std::string>& nothing_judged() const { return nothing_judged_; }
   std::int64_t cases_done() const { return cases_done_; }
   std::int64_t cases_asked() const { return static_cast<std::int64_t>(cases_.size()); }
@@ -86,7 +88,7 @@ class GateRun {
   PowerLedger power_;
   std::optional<ResultsWriter> writer_;
   std::map<std::pair<std::string, Dtype>, Group> groups_;
-  std::vector<NotRun> not_run_, not_asked_;
+  std::vector<NotRun> not_run_, not_asked_, notes_;
   std::vector<std::string> nothing_judged_;
   std::map<std::string, double> shrink_seconds_;  // by candidate
   std::map<std::string, int> troubles_;           // rejected and inconclusive Cases, by candidate

@@ -8,6 +8,7 @@
 #include <exception>
 #include <utility>
 
+#include "candidates/worker.h"
 #include "ci/bench.h"
 #include "ci/bench_oracle.h"
 #include "ci/commit.h"
@@ -28,6 +29,7 @@ The fast tier takes about half a minute of one core, full and nightly longer; Ct
 Examples
   ringproof gate                                         every built-in candidate on the fast Cases
   ringproof gate --candidate flash_forward_fp32 --tier full --out report
+  ringproof gate --candidate ./libmine.so                your own kernel behind the C ABI, in a process of its own
   ringproof gate --candidate ring:double --topology zigzag8
   ringproof gate --candidate ring:double --topology zigzag4 --launcher mpirun
   ringproof gate --transport simulated                   every ring in random orders, its waiting proven
@@ -92,12 +94,27 @@ void add_transport(CLI::App& gate, GateOptions& options) {
       ->capture_default_str();
 }
 
+// What a kernel from outside may take.
+void add_workers(CLI::App& gate, GateOptions& options) {
+  gate.add_option("--time-limit", options.workers.time_limit_seconds,
+                  "Seconds one call of a kernel in a process of its own may take")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  gate.add_option("--memory-limit", options.workers.memory_limit_mib,
+                  "MiB of resident memory its process may hold (default: half of this machine's)")
+      ->check(CLI::PositiveNumber);
+  gate.add_option("--worker-fd", options.workers.descriptor,
+                  "Judge the kernel that the caller serves at the other end of this socket")
+      ->check(CLI::NonNegativeNumber);
+}
+
 // --topology is read here so that a bad one is refused before anything runs.
 void add_gate(CLI::App& app, GateOptions& options, std::string& topology) {
   CLI::App* gate = app.add_subcommand("gate", "Judge candidates: verdict, exit code, records");
   gate->footer(kExamples);
   gate->add_option("--candidate", options.candidates,
-                   "Candidate to judge; repeat for several (default: every built-in one)");
+                   "Candidate to judge: a built-in one by name, or your own: ./libmine.so, python:module:callable; "
+                   "repeat for several (default: every built-in one)");
   gate->add_option("--case", options.cases.lines, "Case line to judge on; repeat for several");
   gate->add_option("--cases", options.cases.files,
                    "File of Case lines, one a line, # for remarks; - for standard input");
@@ -129,6 +146,7 @@ void add_gate(CLI::App& app, GateOptions& options, std::string& topology) {
   gate->add_option("--threads", options.threads, "Threads of the reference (default: all cores)")
       ->check(CLI::Range(1, 4096));
   add_transport(*gate, options);
+  add_workers(*gate, options);
 }
 
 void add_power(CLI::App& app, PowerOptions& options) {
@@ -208,6 +226,10 @@ int run_command(int argc, char** argv) {
   BenchOracleOptions bench_oracle;
   add_bench(app, bench, bench_oracle);
   app.add_subcommand("racecheck", "Look for races in the kernels, and drop every synchronisation in turn");
+  std::string served;
+  CLI::App* worker = app.add_subcommand("worker", "Serve a kernel to ringproof gate, which starts this itself");
+  worker->add_option("name", served, "A plug-in's path")->required();
+  worker->group("");
   CLI::App* list = app.add_subcommand("list", "Show candidates, kernels, recipes, masks, memory words or cases");
   list->add_option("what", listed, "candidates, kernels, recipes, masks, memory or cases")->required();
   list->add_option("--tier", tier, "Which tier's cases")->capture_default_str();
@@ -219,6 +241,10 @@ int run_command(int argc, char** argv) {
     const bool is_command = !std::as_const(app).get_subcommands(is_named).empty();
     throw InputError(std::string(error.what()) + "; see ringproof " + (is_command ? argv[1] + std::string(" ") : "") +
                      "--help");
+  }
+  if (worker->parsed()) {
+    serve_worker(served);
+    return 0;
   }
   if (list->parsed()) return static_cast<int>(run_list(listed, tier));
   if (app.got_subcommand("bench")) {

@@ -51,7 +51,8 @@ HOMES = [
     (r"benchmark/", r"_bench\.cpp$|^ci/bench", "*_bench.cpp and ci/bench*"),
     (r"g(test|mock)/", TEST + "|^property_tests/", "*_test.cpp and property_tests/"),
     (r"CLI/", r"^ci/", "ci/"),
-    (r"nlohmann/", r"^(ci|reports|golden)/", "ci/, reports/ and golden/"),
+    (r"nlohmann/", r"^(ci|reports|golden|candidates)/",
+     "ci/, reports/, golden/ and candidates/"),
 ]
 # What golden/ may import in Python besides the standard library and itself. golden/real makes
 # inputs, not answers, and checks them against other implementations; it is free.

@@ -54,7 +54,7 @@ std::byte* PlacedTensor::find_memory(std::int64_t span, std::size_t size, bool i
     const std::size_t needed = kFrontBytes + spanned + guard;
     if (usual_.bytes() < needed) {
       usual_ = Mapping();
-      usual_ = Mapping(std::max(needed, kUsualBytes));
+      usual_ = map(std::max(needed, kUsualBytes));
     }
     return usual_.data() + kFrontBytes;
   }
@@ -64,7 +64,7 @@ std::byte* PlacedTensor::find_memory(std::int64_t span, std::size_t size, bool i
   special_.unwatch();
   if (special_.bytes() != needed) {
     special_ = Mapping();
-    special_ = Mapping(needed);
+    special_ = map(needed);
   }
   return ends_at_page ? special_.data() + needed - tail - spanned : special_.data() + front;
 }
@@ -125,6 +125,14 @@ void PlacedTensor::share(const TensorView& view) {
   islands_.clear();
   remembered_.clear();
   view_ = view;
+}
+
+void PlacedTensor::add_regions(bool is_output, std::vector<SharedRegion>& regions) const {
+  for (const Mapping* mapping : {&usual_, &special_}) {
+    if (mapping->data() == nullptr) continue;
+    regions.push_back(
+        {mapping->id(), mapping->descriptor(), mapping->data(), mapping->bytes(), mapping->bytes_open(), is_output});
+  }
 }
 
 std::vector<std::byte> PlacedTensor::present() const {

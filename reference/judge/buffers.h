@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "reference/judge/mapping.h"
+#include "reference/spec/candidate.h"
 #include "reference/spec/layout.h"
 #include "reference/spec/tensor.h"
 #include "reference/spec/visibility.h"
@@ -22,6 +23,12 @@ class PlacedTensor {
   /// memory of its own. With `ends_at_page` nobody may touch what follows the last element. `call` chooses the
   /// pattern. Throws Error when the machine does not give the memory.
   void place(Dtype dtype, const Shape& shape, const StridedLayout& layout, bool ends_at_page, std::uint64_t call);
+
+  /// From now on the memory can be mapped by another process too. Call before it is placed.
+  void be_shared() { is_shared_ = true; }
+
+  /// Its shared memory, for another process; nothing of a view of another tensor's.
+  void add_regions(bool is_output, std::vector<SharedRegion>& regions) const;
 
   /// Nothing of its own: a view of another tensor's memory, which examines it.
   void share(const TensorView& view);
@@ -54,6 +61,9 @@ class PlacedTensor {
   std::vector<std::byte> present() const;
   std::size_t remembered_place(const std::byte* at) const;
 
+  Mapping map(std::size_t bytes) const { return is_shared_ ? Mapping::shared(bytes) : Mapping(bytes); }
+
+  bool is_shared_ = false;
   Mapping usual_, special_;
   std::vector<Island> islands_;
   std::vector<std::byte> remembered_;

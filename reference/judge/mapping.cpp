@@ -89,11 +89,23 @@ std::size_t page_bytes() {
   return bytes;
 }
 
-Mapping::Mapping(std::size_t bytes) : bytes_((bytes + page_bytes() - 1) / page_bytes() * page_bytes()) {
-  void* const data = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (data == MAP_FAILED) {
-    throw Error("mmap of " + std::to_string(bytes_ >> 20) + " MiB of addresses failed: " + std::strerror(errno));
+Mapping::Mapping(std::size_t bytes, bool is_shared) : bytes_((bytes + page_bytes() - 1) / page_bytes() * page_bytes()) {
+  const auto require = [&](bool condition, const char* call) {
+    if (condition) return;
+    const std::string why = std::strerror(errno);
+    if (descriptor_ >= 0) close(descriptor_);
+    throw Error(std::string(call) + " of " + std::to_string(bytes_ >> 20) + " MiB of addresses failed: " + why);
+  };
+  if (is_shared) {
+    static std::atomic<std::uint64_t> last{0};
+    id_ = ++last;
+    descriptor_ = memfd_create("ringproof tensor", MFD_CLOEXEC);
+    require(descriptor_ >= 0, "memfd_create");
+    require(ftruncate(descriptor_, static_cast<off_t>(bytes_)) == 0, "ftruncate");
   }
+  const int flags = is_shared ? MAP_SHARED | MAP_NORESERVE : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  void* const data = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, flags, descriptor_, 0);
+  require(data != MAP_FAILED, "mmap");
   // A large page for every touched one would cost the memory that a sparse mapping is there to save.
   madvise(data, bytes_, MADV_NOHUGEPAGE);
   data_ = static_cast<std::byte*>(data);
@@ -102,6 +114,7 @@ Mapping::Mapping(std::size_t bytes) : bytes_((bytes + page_bytes() - 1) / page_b
 Mapping::~Mapping() {
   unwatch();
   if (data_ != nullptr) munmap(data_, bytes_);
+  if (descriptor_ >= 0) close(descriptor_);
 }
 
 Mapping::Mapping(Mapping&& other) noexcept { *this = std::move(other); }
@@ -110,6 +123,8 @@ Mapping& Mapping::operator=(Mapping&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
   std::swap(watched_, other.watched_);
+  std::swap(descriptor_, other.descriptor_);
+  std::swap(id_, other.id_);
   return *this;
 }
 
@@ -136,6 +151,11 @@ void Mapping::unwatch() {
   range.is_taken = false;
   watched_ = -1;
   mprotect(reinterpret_cast<void*>(begin), end - begin, PROT_READ | PROT_WRITE);
+}
+
+std::size_t Mapping::bytes_open() const {
+  if (watched_ < 0) return bytes_;
+  return watched[static_cast<std::size_t>(watched_)].begin - reinterpret_cast<std::uintptr_t>(data_);
 }
 
 std::ptrdiff_t Mapping::touched_at() const {

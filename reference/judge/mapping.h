@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 namespace ringproof {
@@ -11,13 +12,21 @@ class Mapping {
  public:
   Mapping() = default;
   /// Throws Error when this machine does not map that many bytes (of addresses, not of memory).
-  explicit Mapping(std::size_t bytes);
+  explicit Mapping(std::size_t bytes) : Mapping(bytes, false) {}
+  /// The same in a file without a name, which another process can map too. Throws Error likewise.
+  static Mapping shared(std::size_t bytes) { return Mapping(bytes, true); }
   ~Mapping();
   Mapping(Mapping&& other) noexcept;
   Mapping& operator=(Mapping&& other) noexcept;
 
   std::byte* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
+  /// The file of a shared one, else -1. Open as long as this lives.
+  int descriptor() const { return descriptor_; }
+  /// Another number for every shared one of this process; else 0.
+  std::uint64_t id() const { return id_; }
+  /// Bytes in front of the watched tail: all of them where nothing is watched.
+  std::size_t bytes_open() const;
 
   /// From now on the first touch of the last `bytes` (whole pages) is noted, by whichever thread; it does not end the
   /// process: the pages open, with what they hold, and the thread goes on. Throws Error when too many are watched.
@@ -30,8 +39,12 @@ class Mapping {
   std::ptrdiff_t touched_at() const;
 
  private:
+  Mapping(std::size_t bytes, bool is_shared);
+
   std::byte* data_ = nullptr;
   std::size_t bytes_ = 0;
+  int descriptor_ = -1;
+  std::uint64_t id_ = 0;
   int watched_ = -1;  // its place in the table the signal handler reads
 };
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <csignal>
 #include <thread>
 
@@ -13,6 +15,21 @@ TEST(Mapping, OfTerabytesCostsOnlyTheTouchedPages) {
   mapping.data()[std::size_t{1} << 41] = std::byte{7};
   EXPECT_EQ(mapping.data()[std::size_t{1} << 41], std::byte{7});
   EXPECT_EQ(mapping.data()[(std::size_t{1} << 42) - 1], std::byte{0});
+}
+
+TEST(Mapping, ThatIsSharedIsItsFile) {
+  Mapping mapping = Mapping::shared(std::size_t{1} << 42);
+  Mapping moved = std::move(mapping);
+  EXPECT_EQ(mapping.descriptor(), -1);
+  moved.data()[std::size_t{1} << 41] = std::byte{7};
+  char in_file = 0;
+  EXPECT_EQ(pread(moved.descriptor(), &in_file, 1, std::int64_t{1} << 41), 1);
+  EXPECT_EQ(in_file, 7);
+  EXPECT_EQ(moved.bytes_open(), moved.bytes());
+  moved.watch_tail(2 * page_bytes());
+  EXPECT_EQ(moved.bytes_open(), moved.bytes() - 2 * page_bytes());
+  EXPECT_NE(Mapping::shared(1).id(), moved.id());
+  EXPECT_EQ(Mapping(1).id(), 0u);
 }
 
 TEST(Mapping, NotesTheFirstTouchOfItsTailFromAnyThreadAndGoesOn) {

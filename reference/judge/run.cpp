@@ -63,6 +63,7 @@ class Call {
     buffers.case_line.clear();
     buffers.ranks_used = ranks_used;
     for (int rank = 0; rank < ranks(); ++rank) place(rank);
+    if (candidate_.share) share();
   }
 
   int ranks() const { return problem_.topology.rank_count; }
@@ -99,6 +100,9 @@ class Call {
  private:
   void place(int rank) {
     CallBuffers& mine = buffers_.ranks[rank];
+    if (candidate_.share) {
+      for (PlacedTensor* tensor : {&mine.q, &mine.k, &mine.v, &mine.out, &mine.lse}) tensor->be_shared();
+    }
     const std::vector<std::int64_t> rows = local_tokens_of(problem_.topology, rank, problem_.seqlen_q);
     const std::vector<std::int64_t> keys = local_tokens_of(problem_.topology, rank, problem_.seqlen_kv);
     const auto input = [&](PlacedTensor& to, TensorRole role, const Tensor& from,
@@ -129,6 +133,15 @@ class Call {
     };
     output(mine.out, TensorRole::kOut, dtype_of_out(problem_.dtype), problem_.shape_out());
     output(mine.lse, TensorRole::kLse, dtype_of_lse(problem_.dtype), problem_.shape_lse());
+  }
+
+  void share() {
+    std::vector<SharedRegion> regions;
+    for (const CallBuffers& mine : buffers_.ranks) {
+      for (const PlacedTensor* input : {&mine.q, &mine.k, &mine.v}) input->add_regions(false, regions);
+      for (const PlacedTensor* output : {&mine.out, &mine.lse}) output->add_regions(true, regions);
+    }
+    candidate_.share(regions);
   }
 
   // Another for every tensor, rank and call, so that a copied gap shows.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -63,6 +64,16 @@ using Backward =
                          const TensorView& out, const TensorView& lse, const TensorView& d_out, const TensorView& d_q,
                          const TensorView& d_k, const TensorView& d_v, const TensorView* d_sink, void* stream)>;
 
+/// Memory in which tensors of a call lie and which another process can map: `bytes` of an open file, from its begin.
+struct SharedRegion {
+  std::uint64_t id;  ///< another for every region of this process
+  int descriptor;
+  std::byte* begin;        ///< where it is mapped here
+  std::size_t bytes;       ///< sparse, maybe terabytes
+  std::size_t bytes_open;  ///< nobody may touch what lies behind
+  bool is_output;          ///< holds what the candidate writes; else it may only read
+};
+
 /// What runs on one rank: `forward` is bound to that rank's place in the communicator.
 using RankBody = std::function<void(int rank, const Forward& forward)>;
 
@@ -76,6 +87,9 @@ struct Candidate {
   /// What the latest call of `forward` was seen to do wrong where the judge cannot look (memory of a device), a
   /// sentence each: faults of structure. Empty function: the caller's buffers are all there is.
   std::function<std::vector<std::string>()> structure_faults{};
+  /// For a candidate that runs in another process (empty otherwise): told before every call which memory the call's
+  /// tensors lie in. Memory not named any more is gone.
+  std::function<void(const std::vector<SharedRegion>& regions)> share{};
   Backward backward;  ///< empty: forward only. Not judged by this version (a Case that asks for it is refused)
   /// For attention over ranks (empty otherwise): starts the ranks, calls `body` on each, concurrently, and
   /// returns when all have ended. An exception of any rank ends the others and is thrown here as Error,

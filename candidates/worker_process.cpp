@@ -1,0 +1,147 @@
+// Whatever runs in the worker may crash, hang or grow; the parent holds the clock, looks at its memory every 20 ms, and
+// ends the whole process group. Between fork and exec only what is allowed there is called.
+
+#include "candidates/worker_process.h"
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "reference/spec/text.h"
+
+namespace ringproof {
+namespace {
+
+constexpr int kExitNotStarted = 127;
+
+[[noreturn]] void become(char* const* argv, int socket, pid_t parent) {
+  setpgid(0, 0);  // Ctrl-C is the parent's to answer
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(1);
+  // dup2 onto itself would leave the descriptor to be closed by exec.
+  if (socket == kWorkerDescriptor) socket = dup(socket);
+  dup2(socket, kWorkerDescriptor);
+  dup2(STDERR_FILENO, STDOUT_FILENO);
+  std::signal(SIGPIPE, SIG_DFL);
+  std::signal(SIGINT, SIG_IGN);
+  const rlimit no_core{0, 0};
+  setrlimit(RLIMIT_CORE, &no_core);
+  execvp(argv[0], argv);
+  _exit(kExitNotStarted);
+}
+
+std::string name_of_signal(int signal) {
+  switch (signal) {
+    case SIGSEGV: return "SIGSEGV";
+    case SIGBUS: return "SIGBUS";
+    case SIGFPE: return "SIGFPE";
+    case SIGILL: return "SIGILL";
+    case SIGABRT: return "SIGABRT";
+    case SIGKILL: return "SIGKILL";
+    case SIGTERM: return "SIGTERM";
+    default: return "signal " + std::to_string(signal);
+  }
+}
+
+// kB of a line "Name:   123 kB" of /proc/PID/status.
+std::uint64_t bytes_in_line(const std::string& text, const char* name) {
+  const std::size_t at = text.find(name);
+  return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at + std::strlen(name), nullptr, 10) << 10;
+}
+
+}  // namespace
+
+std::uint64_t resident_bytes(pid_t pid) {
+  const std::string folder = "/proc/" + std::to_string(pid);
+  std::stringstream status;
+  status << std::ifstream(folder + "/status").rdbuf();
+  const std::string text = status.str();
+  std::uint64_t bytes = bytes_in_line(text, "\nRssAnon:");
+  if (bytes == 0) bytes = bytes_in_line(text, "\nVmRSS:");
+  std::ifstream children(folder + "/task/" + std::to_string(pid) + "/children");
+  for (pid_t child; children >> child;) bytes += resident_bytes(child);
+  return bytes;
+}
+
+WorkerProcess::WorkerProcess(const std::vector<std::string>& command) {
+  auto [ours, theirs] = make_channel();
+  std::vector<char*> argv;
+  for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  const pid_t parent = getpid();
+  pid_ = fork();
+  if (pid_ < 0) throw Error(std::string("a worker process cannot be started: ") + std::strerror(errno));
+  if (pid_ == 0) become(argv.data(), theirs.descriptor(), parent);
+  setpgid(pid_, pid_);  // as the child does: whoever comes first
+  channel_ = std::move(ours);
+}
+
+void WorkerProcess::end() {
+  channel_ = Channel();
+  if (pid_ < 0) return;
+  kill(-pid_, SIGKILL);
+  if (!status_) {
+    int status = 0;
+    while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+    }
+    status_ = status;
+  }
+  pid_ = -1;
+}
+
+// The socket closes a moment before the process can be waited for.
+std::string WorkerProcess::what_ended_it() {
+  if (pid_ < 0) return "the process that served the calls is gone";
+  for (int tries = 0; tries < 200 && !status_; ++tries) {
+    int status = 0;
+    if (waitpid(pid_, &status, WNOHANG) == pid_) status_ = status;
+    if (!status_) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  if (!status_) return "closed its socket";
+  if (WIFSIGNALED(*status_)) return "crashed with " + name_of_signal(WTERMSIG(*status_));
+  return "ended its process with exit code " + std::to_string(WEXITSTATUS(*status_));
+}
+
+std::string WorkerProcess::ask(const std::string& line, std::span<const int> descriptors, const WorkerLimits& limits) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto waiting = [&] {
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (!(seconds <= limits.seconds))
+      throw WorkerGone("ran for more than " + shortest(limits.seconds) + " s", {}, true);
+    if (pid_ < 0) return;
+    const std::uint64_t bytes = resident_bytes(pid_);
+    if (!(bytes <= limits.memory_bytes)) {
+      throw WorkerGone("used " + std::to_string(bytes >> 20) + " MiB of memory, more than the limit of " +
+                       std::to_string(limits.memory_bytes >> 20) + " MiB");
+    }
+    int status = 0;
+    if (!status_ && waitpid(pid_, &status, WNOHANG) == pid_) {
+      status_ = status;
+      throw WorkerGone(what_ended_it());  // whoever else holds the socket has nothing to say
+    }
+  };
+  try {
+    Message answer;
+    if (channel_.send(line, descriptors, waiting)) answer = channel_.receive(waiting);
+    for (const int descriptor : answer.descriptors) close(descriptor);
+    Touch place{};
+    if (is_crash(answer.line) && read_crash(answer.line, place)) throw WorkerGone(what_ended_it(), place);
+    if (answer.line.empty() || is_crash(answer.line)) throw WorkerGone(what_ended_it());
+    return answer.line;
+  } catch (const Error&) {
+    end();
+    throw;
+  }
+}
+
+}  // namespace ringproof

@@ -1,0 +1,49 @@
+#include "ci/candidates_outside.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+#include <span>
+
+#include "candidates/worker_candidate.h"
+#include "ci/candidates.h"
+#include "reference/spec/error.h"
+
+namespace ringproof {
+namespace {
+
+WorkerSetting setting_of(const GateOptions& options, const Machine& machine) {
+  WorkerSetting setting;
+  setting.ringproof = std::filesystem::read_symlink("/proc/self/exe");
+  const char* const python = std::getenv("RINGPROOF_PYTHON");
+  setting.python = python == nullptr || *python == '\0' ? "python3" : python;
+  setting.limits.seconds = options.workers.time_limit_seconds;
+  setting.limits.memory_bytes =
+      options.workers.memory_limit_mib > 0 ? options.workers.memory_limit_mib << 20 : machine.memory_bytes / 2;
+  return setting;
+}
+
+}  // namespace
+
+std::vector<Candidate> candidates_of_gate(const GateOptions& options, const Machine& machine,
+                                          std::vector<NotRun>& notes) {
+  const WorkerSetting setting = setting_of(options, machine);
+  std::vector<Candidate> candidates;
+  const auto add = [&](DescribedWorker described) {
+    for (std::string& note : described.notes) notes.push_back({described.candidate.name, std::move(note)});
+    candidates.push_back(std::move(described.candidate));
+  };
+  std::set<std::string> named;
+  for (const std::string& name : options.candidates) {
+    if (!named.insert(name).second) continue;
+    if (is_worker_name(name)) {
+      add(worker_candidate(name, setting));
+    } else {
+      candidates.push_back(choose_candidates(std::span(&name, 1)).front());
+    }
+  }
+  if (options.workers.descriptor >= 0) add(worker_candidate(options.workers.descriptor, setting));
+  return candidates.empty() ? choose_candidates({}) : candidates;
+}
+
+}  // namespace ringproof

@@ -1,0 +1,122 @@
+"""Kernels from outside, as a user brings them: judged in processes of their own, every trick of
+property_tests/mutants/plugins rejected or inconclusive, bad input refused in one sentence.
+
+Run by ctest with RINGPROOF_BIN set; needs the plug-ins of the build beside it.
+"""
+
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+BIN = pathlib.Path(os.environ["RINGPROOF_BIN"])
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PLUGINS = BIN.parent / "plugins"
+HONEST = PLUGINS / "libattention_c.so"
+SHAPE = "fwd/fp32/b1.hq2.hkv1.sq9.skv13.dqk8.dv8"
+SMALL = f"{SHAPE}/full/scale0.5/gauss:1/bhsd/single"
+# Repeated shapes with other data, other scale, other mask; a strided and a page-ended memory.
+CASES = f"""
+{SMALL}
+{SHAPE}/full/scale0.5/gauss:2/bhsd/single
+{SHAPE}/full/scale1/gauss:1/bhsd/single
+{SHAPE}/causal_bottom_right/scale0.5/gauss:3/bhsd/single
+{SHAPE}/full/scale0.5/gauss:4/bshd+gap3/single
+{SHAPE}/full/scale0.5/gauss:5/bhsd+page_end/single
+fwd/fp32/b2.hq4.hkv2.sq33.skv40.dqk16.dv16/causal_top_left/scale0.25/gauss:6/bhsd/single
+{SHAPE}/full/scale0.5/walsh_probe:7/bhsd/single
+{SHAPE}/full/scale0.5/gauss:8/bhsd/single
+{SHAPE}/window(3,2)/scale0.5/gauss:9/bhsd/single
+{SHAPE}/full/scale0.5/gauss:10/bhsd/single
+{SHAPE}/full/scale0.5/gauss:11/bhsd/single
+{SHAPE}/full/scale0.5/gauss:12/bhsd/single
+{SHAPE}/full/scale0.5/gauss:13/bhsd/single
+"""
+
+
+def gate(*arguments, stdin="", **more):
+    return subprocess.run(
+        [BIN / "ringproof", "gate", *map(str, arguments)],
+        input=stdin, capture_output=True, text=True, timeout=600, **more,
+    )  # fmt: skip
+
+
+def judge(plugin, *arguments, **more):
+    return gate(
+        "--candidate", plugin, "--cases", "-", "--no-shrink", *arguments, stdin=CASES, **more
+    )
+
+
+class Honesty(unittest.TestCase):
+    def test_the_kernel_that_tricks_are_played_with_is_accepted(self) -> None:
+        done = judge(HONEST)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("accepted (reference contract)", done.stdout)
+        self.assertIn("14 of 14 Cases", done.stdout)
+
+    def test_no_trick_is_accepted(self) -> None:
+        lines = (ROOT / "property_tests/mutants/plugins/list.txt").read_text().splitlines()
+        tricks = [line.split(" | ") for line in lines if not line.startswith("#")]
+        self.assertGreater(len(tricks), 30)
+        with tempfile.TemporaryDirectory() as folder:
+            for trick, code, words in tricks:
+                environment = os.environ | {"RINGPROOF_TRICK_MARK": f"{folder}/{trick}"}
+                limits = ("--time-limit", "2", "--memory-limit", "400")
+                done = judge(PLUGINS / f"libtrick_{trick}.so", *limits, env=environment)
+                with self.subTest(trick):
+                    self.assertEqual(done.returncode, int(code), done.stdout + done.stderr)
+                    self.assertIn(words, done.stdout + done.stderr)
+
+    def test_refusals_count_against_what_is_allowed(self) -> None:
+        plugin = PLUGINS / "libtrick_refuses_what_it_declared.so"
+        done = judge(plugin)
+        self.assertIn("13 of 14 Cases", done.stdout)
+        self.assertEqual(judge(plugin, "--allow-unsupported", "2").returncode, 0)
+
+
+class BadInput(unittest.TestCase):
+    def expect_refused(self, candidate, *words):
+        done = gate("--candidate", candidate, "--case", SMALL)
+        self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+    def test_a_plugin_that_is_none_is_refused_in_one_sentence(self) -> None:
+        self.expect_refused("./no_such_file.so", "./no_such_file.so", "no such file")
+        self.expect_refused(
+            str(ROOT / "README.md"), "README.md", "cannot be loaded as a shared library"
+        )
+
+
+class Interrupt(unittest.TestCase):
+    def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [BIN / "ringproof", "gate", "--candidate", PLUGINS / "libtrick_hang.so"]
+            command += ["--case", SMALL, "--time-limit", "60", "--out", folder]
+            run = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            deadline = time.monotonic() + 30
+            workers = []
+            while not workers and time.monotonic() < deadline:
+                children = pathlib.Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text()
+                workers = [int(pid) for pid in children.split()]
+                time.sleep(0.05)
+            self.assertTrue(workers)
+            time.sleep(0.5)
+            run.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+            run.send_signal(signal.SIGINT)
+            run.communicate(timeout=30)
+            time.sleep(0.3)
+            for pid in workers:
+                status = pathlib.Path(f"/proc/{pid}/stat")  # nobody may have taken note of its end
+                self.assertTrue(not status.exists() or ") Z " in status.read_text())
+
+
+if __name__ == "__main__":
+    unittest.main()
