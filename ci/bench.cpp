@@ -100,6 +100,8 @@ class Bench {
     }
     benchmark::AddCustomContext("ringproof_commit", built_commit());
     benchmark::AddCustomContext("cpu", machine.cpu);
+    benchmark::AddCustomContext("os", machine.os);
+    benchmark::AddCustomContext("cores", std::to_string(machine.cores));
     benchmark::AddCustomContext("cuda_device", machine.cuda_device);
     benchmark::AddCustomContext("threads", std::to_string(threads_));
   }

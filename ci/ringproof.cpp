@@ -69,6 +69,8 @@ Examples
   ringproof bench                                        every built-in candidate on 512 rows of each dtype
   ringproof bench --candidate flash_forward_mma_bf16 --part forward --part plain_oracle --json now.json
   ringproof bench --candidate ring:double --cases mine.txt --samples 9
+  ringproof bench compare before.json after.json         two such files, made apart
+  ringproof bench history add now.json                   keep a run; `history` alone shows every series
   ringproof bench oracle --python python3                the reference beside its peers
 
 Exit codes
@@ -198,6 +200,8 @@ void add_bench(CLI::App& app, BenchOptions& options, BenchOracleOptions& of_orac
   bench->add_option("--json", options.json, "File to write, as Google Benchmark writes it (default: none)");
   bench->add_option("--threads", options.threads, "Threads of the reference (default: all cores)")
       ->check(CLI::Range(1, 4096));
+  bench->add_subcommand("compare", "Two JSON files of this command, made apart (scripts: --help of their own)");
+  bench->add_subcommand("history", "Every metric over commits, with its change points");
   CLI::App* oracle = bench->add_subcommand("oracle", "The reference: beside the multiply-add peak, NumPy and PyTorch");
   oracle->add_option("--rounds", of_oracle.rounds, "Rounds; medians are shown")
       ->check(CLI::Range(1, 1000))
@@ -211,6 +215,10 @@ void add_bench(CLI::App& app, BenchOptions& options, BenchOracleOptions& of_orac
 int run_command(int argc, char** argv) {
   // An executable of its own, in which every kernel is instrumented and no other copy of one is linked.
   if (argc > 1 && std::strcmp(argv[1], "racecheck") == 0) become_sibling("ringproof_racecheck", argv + 1);
+  if (argc > 2 && std::strcmp(argv[1], "bench") == 0) {
+    if (std::strcmp(argv[2], "compare") == 0) become_perf_script("apart.py", argv + 2);
+    if (std::strcmp(argv[2], "history") == 0) become_perf_script("history.py", argv + 2);
+  }
   CLI::App app("Ringproof judges attention kernels: every output element against a derived error bound.", "ringproof");
   app.footer(kExamples);
   app.require_subcommand(1);

@@ -10,6 +10,8 @@ if(TARGET ringproof_racecheck_bin)
   install(TARGETS ringproof_racecheck_bin RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 install(DIRECTORY golden/data/real DESTINATION ${CMAKE_INSTALL_DATADIR}/ringproof/data)
+install(DIRECTORY ci/perf DESTINATION ${CMAKE_INSTALL_DATADIR}/ringproof FILES_MATCHING PATTERN "*.py"
+  PATTERN "*_test.py" EXCLUDE)
 install(DIRECTORY ci/cases DESTINATION ${CMAKE_INSTALL_DATADIR}/ringproof)
 # What `ci/gpu.sh --carry` takes to a machine with a GPU.
 if(RINGPROOF_WITH_CUDA)

@@ -39,8 +39,23 @@ def ratio_of(metric: str, base: list[float], head: list[float], margin: float) -
     interval: the bootstrap is seeded by their count alone.
     """
     logs = numpy.log(numpy.asarray(head, float)) - numpy.log(numpy.asarray(base, float))
-    draws = numpy.random.default_rng(len(logs)).integers(0, len(logs), (RESAMPLES, len(logs)))
-    medians = numpy.median(logs[draws], axis=1)
+    return _ratio(metric, len(logs), numpy.median(logs), medians_of(logs, seed=0), margin)
+
+
+def ratio_of_apart(metric: str, base: list[float], head: list[float], margin: float) -> Ratio:
+    """The same of samples that are no pairs: each side is drawn for itself."""
+    logs = [numpy.log(numpy.asarray(side, float)) for side in (base, head)]
+    median = numpy.median(logs[1]) - numpy.median(logs[0])
+    medians = medians_of(logs[1], seed=1) - medians_of(logs[0], seed=0)
+    return _ratio(metric, min(len(base), len(head)), median, medians, margin)
+
+
+def medians_of(values: numpy.ndarray, seed: int) -> numpy.ndarray:
+    draw = numpy.random.default_rng([seed, len(values)])
+    return numpy.median(values[draw.integers(0, len(values), (RESAMPLES, len(values)))], axis=1)
+
+
+def _ratio(metric: str, count: int, median: float, medians: numpy.ndarray, margin: float) -> Ratio:
     low, high = numpy.quantile(medians, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     edge = math.log1p(margin)
     # Counted with the sample itself: a share of 0 would claim more than the draws can show.
@@ -53,8 +68,8 @@ def ratio_of(metric: str, base: list[float], head: list[float], margin: float) -
         outcome = "faster"
     elif -edge <= low and high <= edge:
         outcome = "same"
-    bounds = [float(math.exp(x)) for x in (numpy.median(logs), low, high)]
-    return Ratio(metric, len(logs), *bounds, float(p_slower), float(p_faster), outcome)
+    bounds = [float(math.exp(x)) for x in (median, low, high)]
+    return Ratio(metric, count, *bounds, float(p_slower), float(p_faster), outcome)
 
 
 def decide(ratios: list[Ratio]) -> list[Ratio]:

@@ -62,6 +62,14 @@ def context_of(file: pathlib.Path) -> dict:
     return json.loads(file.read_text()).get("context", {})
 
 
+FINGERPRINT = ("cpu", "cores", "threads", "os", "cuda_device")
+
+
+def fingerprint_of(context: dict) -> dict[str, str]:
+    """What must be alike for two times to be compared."""
+    return {name: str(context.get(name, "unknown")) for name in FINGERPRINT}
+
+
 def measure(command: list[str], json_file: pathlib.Path) -> dict[str, float]:
     """One process: each metric's median in ms. Raises RunError with its last words."""
     done = subprocess.run([*command, "--json", str(json_file)], capture_output=True, text=True)
