@@ -117,7 +117,7 @@ void Session::hold_to_alone(const Reference& reference, const Description& descr
   const auto b = static_cast<std::int64_t>(calls_ % static_cast<std::uint64_t>(c.problem.batch));
   Reference alone{c,
                   {batch_element(reference.inputs_asked().q, b), batch_element(reference.inputs_asked().k, b),
-                   batch_element(reference.inputs_asked().v, b)},
+                   batch_element(reference.inputs_asked().v, b), reference.inputs_asked().sink},
                   {},
                   0};
   alone.c.problem.batch = 1;

@@ -19,7 +19,7 @@ Reference prepared(const std::string& shape, const std::string& recipe = "gauss:
 // Correct, but for what `spoil` does to `out` at the given call (from 1 on).
 Candidate correct_but(const std::function<void(int call, const TensorView& out)>& spoil, std::uint32_t features) {
   Description description = everything();
-  description.features &= ~static_cast<std::uint32_t>(kForwardDeterministic | kBatchInvariant);
+  description.features &= ~static_cast<std::uint32_t>(kForwardDeterministic | kBatchInvariant | kLseLeavesSinkOut);
   description.features |= features;
   const auto calls = std::make_shared<int>(0);
   return candidate_of(
@@ -85,6 +85,21 @@ TEST(Session, RejectsAClaimOfBatchInvarianceWhoseBitsDependOnTheBatch) {
   EXPECT_EQ(failing_check(evidence), "determinism");
   EXPECT_NE(evidence.determinism_faults.at(0).find("batch element 0 has other bits"), std::string::npos);
   EXPECT_EQ(verify_case(claims_nothing.judge(batch)).outcome, Outcome::kAccepted);
+}
+
+TEST(Session, HoldsABatchElementAloneWithTheSinksOfItsHeads) {
+  const Reference two =
+      prepare(parse_case("fwd/fp32/b2.hq4.hkv2.sq6.skv9.dqk8.dv4/full/scale0.35,sink/gauss:5/bhsd/single"), 1);
+  for (const bool spoils : {false, true}) {
+    Session session(correct_but(
+        [&](int, const TensorView& out) {
+          if (spoils && out.shape[0] == 1) nudge(out);
+        },
+        kBatchInvariant));
+    const Evidence evidence = session.judge(two);
+    EXPECT_EQ(failing_check(evidence), spoils ? "determinism" : "");
+    EXPECT_EQ(verify_case(evidence).outcome, spoils ? Outcome::kRejected : Outcome::kAccepted);
+  }
 }
 
 TEST(Session, WithholdsLseNowAndThenButNotWhereItIsThePoint) {
