@@ -15,6 +15,7 @@
 #include "ci/false_alarms.h"
 #include "ci/gate.h"
 #include "ci/list.h"
+#include "ci/new.h"
 #include "ci/power.h"
 #include "ci/sibling.h"
 #include "ci/transport.h"
@@ -35,6 +36,7 @@ Examples
   ringproof gate --transport simulated                   every ring in random orders, its waiting proven
   ringproof gate --case 'fwd/fp32/b1.hq4.hkv2.sq99.skv300.dqk64.dv64/causal_bottom_right/scale0.125/gauss:7/bhsd/single'
   ringproof gate --cases mine.txt --in-order             replay a file of Case lines, call by call
+  ringproof new c mine                                   a kernel of your own to start from, in C, CUDA or Python
   ringproof power                                        what the judge rejects: faults, check by check
   ringproof racecheck flash_forward_fp32                 races in a kernel, and whether it waits more than it must
   ringproof list candidates | kernels | recipes | masks | memory | cases
@@ -238,6 +240,10 @@ int run_command(int argc, char** argv) {
   CLI::App* worker = app.add_subcommand("worker", "Serve a kernel to ringproof gate, which starts this itself");
   worker->add_option("name", served, "A plug-in's path")->required();
   worker->group("");
+  std::string language, folder;
+  CLI::App* start = app.add_subcommand("new", "Leave a working kernel of your own to start from: c, cuda or python");
+  start->add_option("language", language, "c, cuda or python")->required();
+  start->add_option("folder", folder, "Where; made if it is not there")->required();
   CLI::App* list = app.add_subcommand("list", "Show candidates, kernels, recipes, masks, memory words or cases");
   list->add_option("what", listed, "candidates, kernels, recipes, masks, memory or cases")->required();
   list->add_option("--tier", tier, "Which tier's cases")->capture_default_str();
@@ -254,6 +260,7 @@ int run_command(int argc, char** argv) {
     serve_worker(served);
     return 0;
   }
+  if (start->parsed()) return static_cast<int>(run_new(language, folder));
   if (list->parsed()) return static_cast<int>(run_list(listed, tier));
   if (app.got_subcommand("bench")) {
     return static_cast<int>(app.get_subcommand("bench")->got_subcommand("oracle") ? run_bench_oracle(bench_oracle)

@@ -91,6 +91,34 @@ class BadInput(unittest.TestCase):
             str(ROOT / "README.md"), "README.md", "cannot be loaded as a shared library"
         )
 
+    def test_a_plugin_that_cannot_serve_is_refused_with_the_field_named(self) -> None:
+        for bad, words in {
+            "no_describe": "it exports no rp_describe",
+            "no_forward": "it exports no rp_forward",
+            "other_abi": "built for abi version 7 and this command speaks version 1",
+            "empty_description": "dtypes is empty",
+            "no_dtypes": "dtypes is empty",
+            "no_masks": "masks is empty",
+            "unknown_feature": "features has bit 30",
+            "claims_backward": "there is no rp_backward",
+            "describe_fails": "rp_describe returned 2",
+            "bad_arithmetic": "accumulator_dtype must be",
+        }.items():
+            with self.subTest(bad):
+                plugin = PLUGINS / f"libbad_{bad}.so"
+                self.expect_refused(str(plugin), str(plugin), words)
+
+    def test_a_report_folder_that_cannot_be_made_is_refused(self) -> None:
+        done = gate("--candidate", HONEST, "--case", SMALL, "--out", "/proc/nowhere")
+        self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+        self.assertIn("/proc/nowhere", done.stderr)
+
+    def test_a_worker_that_nobody_asked_for_says_who_starts_it(self) -> None:
+        command = [BIN / "ringproof", "worker", HONEST]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("started by ringproof gate", done.stderr)
+
 
 class Interrupt(unittest.TestCase):
     def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(self) -> None:

@@ -13,6 +13,18 @@ install(DIRECTORY golden/data/real DESTINATION ${CMAKE_INSTALL_DATADIR}/ringproo
 install(DIRECTORY ci/perf DESTINATION ${CMAKE_INSTALL_DATADIR}/ringproof FILES_MATCHING PATTERN "*.py"
   PATTERN "*_test.py" EXCLUDE)
 install(DIRECTORY ci/cases DESTINATION ${CMAKE_INSTALL_DATADIR}/ringproof)
+# What plug-ins are built against: find_package(ringproof), target ringproof::candidate_abi; and where to start from.
+install(FILES candidates/candidate_abi.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/ringproof)
+install(DIRECTORY candidates/examples DESTINATION ${CMAKE_INSTALL_DATADIR}/ringproof PATTERN __pycache__ EXCLUDE)
+if(NOT SKBUILD)
+  include(CMakePackageConfigHelpers)
+  set(package "${CMAKE_INSTALL_LIBDIR}/cmake/ringproof")
+  install(TARGETS ringproof_candidate_abi EXPORT ringproof)
+  install(EXPORT ringproof NAMESPACE ringproof:: FILE ringproof-config.cmake DESTINATION "${package}")
+  write_basic_package_version_file("${CMAKE_BINARY_DIR}/ringproof-config-version.cmake" ARCH_INDEPENDENT
+    COMPATIBILITY SameMinorVersion)
+  install(FILES "${CMAKE_BINARY_DIR}/ringproof-config-version.cmake" DESTINATION "${package}")
+endif()
 # What `ci/gpu.sh --carry` takes to a machine with a GPU.
 if(RINGPROOF_WITH_CUDA)
   install(TARGETS ringproof_gpu_conformance ringproof_cuda_bench RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
