@@ -33,7 +33,10 @@ INCLUDES = {
     "ci": ["reference", "gpu", "distributed", "candidates", "golden", "property_tests", "reports"],
 }
 # The one place that puts local steps, schedules and transports together.
-ALSO_INCLUDES = {"distributed/candidates.cpp": [ORACLE, "gpu/candidates.h"]}
+ALSO_INCLUDES = {
+    "distributed/candidates.cpp": [ORACLE, "gpu/candidates.h"],
+    "distributed/double_step.cpp": [ORACLE],
+}
 TEST = r"_(test|property)\.(h|cpp|cu|py)$"
 TEST_OR_BENCH = r"_(test|bench)\.(h|cpp|cu)$"  # these may include all of reference/
 

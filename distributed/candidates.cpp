@@ -4,11 +4,11 @@
 #include "distributed/candidates.h"
 
 #include "distributed/communicator_threads.h"
+#include "distributed/double_step.h"
 #include "distributed/naive_ring.h"
 #include "distributed/ring_candidate.h"
 #include "distributed/simulated_ranks.h"
 #include "gpu/candidates.h"
-#include "reference/oracle/partial_attention.h"
 
 namespace ringproof {
 namespace {
@@ -30,25 +30,6 @@ std::uint32_t nan_claims_of_kernel(const std::string& name) {
 }
 
 }  // namespace
-
-LocalStep double_step() {
-  LocalStep step;
-  step.name = "double";
-  step.dtypes = bit_of(Dtype::kF64) | bit_of(Dtype::kF32) | bit_of(Dtype::kF16) | bit_of(Dtype::kBf16);
-  step.takes_blocks = step.takes_softcap = true;
-  step.arithmetic = [](Dtype) {
-    Arithmetic arithmetic;
-    arithmetic.score_dtype = Dtype::kF64;
-    arithmetic.p_dtype = Dtype::kF64;
-    arithmetic.accumulator_dtype = Dtype::kF64;
-    arithmetic.partial_dtype = Dtype::kF64;
-    arithmetic.exp_error_relative = resolve({}, Dtype::kF64).exp_error_relative;
-    return arithmetic;
-  };
-  step.run = [](const LocalProblem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
-                const TensorView& out, const TensorView& lse, void*) { partial_attention(problem, q, k, v, out, lse); };
-  return step;
-}
 
 std::vector<RingComposition> ring_compositions() {
   std::vector<RingComposition> compositions{composition(double_step(), kClaimsOfDouble)};

@@ -4,14 +4,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "distributed/double_step.h"
 #include "distributed/ring_candidate.h"
 #include "reference/spec/candidate.h"
-#include "reference/spec/local_step.h"
 
 namespace ringproof {
-
-/// The double reference as a local step: partial attention in double, fp64 partials, every storage dtype but fp8.
-LocalStep double_step();
 
 /// `naive_ring` on threads (naive_ring.h): a specimen, not for the gate's own list.
 Candidate naive_ring();

@@ -54,6 +54,7 @@ struct Compute {
   int step;
   std::vector<std::span<const std::byte>> reads, writes;
   std::function<void(void* stream)> run;  ///< stream: a cudaStream_t, null on the host
+  bool enqueues = false;  ///< `run` only gives work to the stream it gets; else it computes on the host by itself
 };
 
 /// One rank's place among rank_count ranks, and its two queues: transfers and computations. The one abstract class:

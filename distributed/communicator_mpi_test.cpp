@@ -16,11 +16,9 @@
 #include <sstream>
 #include <thread>
 
-#include "distributed/candidates.h"
 #include "distributed/communicator_contract_test.h"
 #include "distributed/communicator_subgroup.h"
 #include "distributed/ranks_answer_test.h"
-#include "reference/spec/inputs.h"
 
 namespace ringproof {
 namespace {
@@ -207,25 +205,6 @@ TEST(MpiJobs, ARankThatStopsEndsTheJobAtItsDeadline) {
   EXPECT_NE(WEXITSTATUS(ended.status), kExitOfTimeout) << ended.log;
   EXPECT_NE(ended.failure.find("did not happen within 1000 ms"), std::string::npos) << ended.failure << ended.log;
   EXPECT_NE(ended.failure.find("block"), std::string::npos) << ended.failure;
-}
-
-void expect_bits_of_threads(Communicator& communicator, const Topology& topology, const Mask& mask) {
-  Problem problem{Dtype::kF32, mask, 2, 6, 2, 37, 41, 8, 6, 0.5};
-  problem.topology = topology;
-  const Inputs inputs = make_inputs(problem, {RecipeKind::kGauss, 0, "", 7}, {});
-  const Answer want = ranks_answer(problem, double_step(), inputs.q.view(), inputs.k.view(), inputs.v.view());
-  MaskTables tables;
-  tables.hand_to(problem);
-  problem.rank = communicator.rank();
-  const auto shard = [&](const Tensor& whole) { return shard_of(whole.view(), topology, problem.rank); };
-  const Tensor q = shard(inputs.q), k = shard(inputs.k), v = shard(inputs.v);
-  const Tensor want_out = shard(want.out), want_lse = shard(want.lse);
-  const Tensor out(want_out.dtype(), want_out.shape()), lse(want_lse.dtype(), want_lse.shape());
-  const TensorView lse_view = lse.view();
-  forward_of(topology)(communicator, double_step(), {}, problem, 1, q.view(), k.view(), v.view(), out.view(),
-                       &lse_view);
-  EXPECT_EQ(out.bytes(), want_out.bytes()) << to_string(topology) << " " << to_string(mask);
-  EXPECT_EQ(lse.bytes(), want_lse.bytes()) << to_string(topology) << " " << to_string(mask);
 }
 
 TEST(MpiJobs, EveryAlgorithmGivesTheBitsItGivesOnThreads) {

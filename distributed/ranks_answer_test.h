@@ -1,5 +1,7 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <mutex>
 #include <string>
@@ -8,8 +10,10 @@
 #include "distributed/all_gather.h"
 #include "distributed/communicator_recording.h"
 #include "distributed/communicator_threads.h"
+#include "distributed/double_step.h"
 #include "distributed/head_split.h"
 #include "distributed/ring.h"
+#include "reference/spec/inputs.h"
 #include "reference/spec/visibility.h"
 
 namespace ringproof {
@@ -124,6 +128,26 @@ inline std::vector<Topology> gathering_topologies(const std::vector<int>& rank_c
     }
   }
   return all;
+}
+
+/// Runs this rank's part of the algorithm of `topology` on the communicator and expects the bits it has on threads.
+inline void expect_bits_of_threads(Communicator& communicator, const Topology& topology, const Mask& mask) {
+  Problem problem{Dtype::kF32, mask, 2, 6, 2, 37, 41, 8, 6, 0.5};
+  problem.topology = topology;
+  const Inputs inputs = make_inputs(problem, {RecipeKind::kGauss, 0, "", 7}, {});
+  const Answer want = ranks_answer(problem, double_step(), inputs.q.view(), inputs.k.view(), inputs.v.view());
+  MaskTables tables;
+  tables.hand_to(problem);
+  problem.rank = communicator.rank();
+  const auto shard = [&](const Tensor& whole) { return shard_of(whole.view(), topology, problem.rank); };
+  const Tensor q = shard(inputs.q), k = shard(inputs.k), v = shard(inputs.v);
+  const Tensor want_out = shard(want.out), want_lse = shard(want.lse);
+  const Tensor out(want_out.dtype(), want_out.shape()), lse(want_lse.dtype(), want_lse.shape());
+  const TensorView lse_view = lse.view();
+  forward_of(topology)(communicator, double_step(), {}, problem, 1, q.view(), k.view(), v.view(), out.view(),
+                       &lse_view);
+  EXPECT_EQ(out.bytes(), want_out.bytes()) << to_string(topology) << " " << to_string(mask);
+  EXPECT_EQ(lse.bytes(), want_lse.bytes()) << to_string(topology) << " " << to_string(mask);
 }
 
 }  // namespace ringproof
