@@ -32,9 +32,12 @@ enum class Fault : std::uint8_t {
   kBlocks,         ///< the same for threads of different blocks, which nothing but the end of the kernel orders
   kCopyUnderWay,   ///< a copy that its thread has not waited for
   kUninitialised,  ///< shared memory that this block has not written
+  kBesideShared,   ///< just before the block's shared memory or behind it
+  kBarrierRound,   ///< two threads come to a named barrier, each of whom could have completed the other's round
 };
 
-/// Two accesses that exclude each other; `earlier` is none (block 0) for kUninitialised.
+/// Two accesses that exclude each other, or two arrivals at a barrier; `earlier` is none (block 0) for kUninitialised
+/// and kBesideShared.
 struct Race {
   Fault fault;
   Access earlier, later;

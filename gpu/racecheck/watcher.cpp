@@ -49,6 +49,8 @@ void Watcher::block_started(const simt::host::BlockFacts& facts) {
   block_numbers_.push_back(facts.number);
   shared_ = facts.shared;
   shared_bytes_ = facts.shared_bytes;
+  guard_bytes_ = facts.guard_bytes;
+  rounds_ = {};
   ordering_.start(facts.thread_count);
   copies_.start(facts.thread_count);
   row_reads_.assign(static_cast<std::size_t>((facts.thread_count + kLanesPerWarp - 1) / kLanesPerWarp), {});
@@ -74,8 +76,19 @@ void Watcher::touched(int thread, const void* address, std::size_t bytes, Touch 
 void Watcher::record(const void* address, std::size_t bytes, const Access& access) {
   if (stopped_) return;
   ++accesses_;
+  if (is_beside_shared(address, bytes)) {
+    races_.push_back({Fault::kBesideShared, {}, access, static_cast<const unsigned char*>(address)});
+    keep_findings();
+    return;
+  }
   shadow_.touch(static_cast<const unsigned char*>(address), bytes, access, races_);
   if (!races_.empty()) keep_findings();
+}
+
+bool Watcher::is_beside_shared(const void* address, std::size_t bytes) const {
+  const auto* const at = static_cast<const unsigned char*>(address);
+  const unsigned char *const end = at + bytes, *const shared_end = shared_ + shared_bytes_;
+  return at < shared_end + guard_bytes_ && end > shared_ - guard_bytes_ && (at < shared_ || end > shared_end);
 }
 
 void Watcher::keep_findings() {
@@ -91,7 +104,8 @@ std::string Watcher::where(const Race& race) const {
   const auto within = [&](const unsigned char* begin, std::size_t bytes) {
     return race.address >= begin && race.address < begin + bytes;
   };
-  if (within(shared_, shared_bytes_)) return "shared memory + " + std::to_string(race.address - shared_);
+  if (within(shared_ - guard_bytes_, shared_bytes_ + 2 * guard_bytes_))
+    return "shared memory + " + std::to_string(race.address - shared_);
   for (const Named& named : named_) {
     if (within(named.begin, named.bytes)) return named.name + " + " + std::to_string(race.address - named.begin);
   }
@@ -128,6 +142,19 @@ void Watcher::warp_exchanged(int warp, std::uint32_t mask, const Site&) {
 
 void Watcher::named_barrier_reached(int thread, int id, bool waits, const Site& site) {
   const bool counts = orders(SyncKind::kNamedBarrier, site);
+  Rounds& rounds = rounds_[static_cast<std::size_t>(id)];
+  const Arrival arrival{thread, ordering_.time(thread), places_.of(site)};
+  const auto access_of = [&](const Arrival& a) {
+    return Access{shadow_.block(), a.time, a.place, static_cast<std::uint16_t>(a.thread), false, Touch::kRead};
+  };
+  // Nothing keeps this thread from coming before one who was in the last round, in whose place it would have been then.
+  for (const Arrival& last : rounds.last) {
+    if (stopped_ || ordering_.knows(thread, last.thread, last.time)) continue;
+    races_.push_back({Fault::kBarrierRound, access_of(last), access_of(arrival), nullptr});
+    keep_findings();
+    break;
+  }
+  rounds.open.push_back(arrival);
   if (counts) ordering_.arrive(id, thread);
   if (waits && !counts) passed_over_.insert({id, thread});
 }
@@ -137,6 +164,8 @@ void Watcher::named_barrier_released(int id, std::span<const int> waiting) {
     if (passed_over_.erase({id, thread}) == 0) ordering_.pass(id, thread);
   }
   ordering_.reset(id);
+  Rounds& rounds = rounds_[static_cast<std::size_t>(id)];
+  rounds.last = std::exchange(rounds.open, {});
 }
 
 void Watcher::accessed(int thread, const void* address, std::size_t bytes, simt::host::Access access,
@@ -178,11 +207,18 @@ std::string to_string(const Finding& finding, Places& places) {
     return std::string(access.touch == Touch::kRead ? reads : access.touch == Touch::kWrite ? writes : updates);
   };
   const auto thread_of = [](const Access& access) { return "thread " + std::to_string(access.thread); };
+  if (race.fault == Fault::kBarrierRound) {
+    return to_string(places.where(race.later.place)) + ": " + thread_of(race.later) + " of block " +
+           std::to_string(finding.block_later) + " comes to a named barrier, and nothing orders it after " +
+           thread_of(race.earlier) + ", which came to the round before at " +
+           to_string(places.where(race.earlier.place)) + ": it could have come in its place";
+  }
   const std::string copy = race.later.is_copy ? "the cp.async of " : "";
   std::string text = to_string(places.where(race.later.place)) + ": " + copy + thread_of(race.later) + " of block " +
                      std::to_string(finding.block_later) + " " +
                      verb(race.later, "reads ", "writes ", "atomically updates ") + finding.where + ", which ";
   if (race.fault == Fault::kUninitialised) return text + "this block has not written so far";
+  if (race.fault == Fault::kBesideShared) return text + "lies beside the shared memory of the block";
   const std::string line = " at " + to_string(places.where(race.earlier.place));
   if (race.fault == Fault::kCopyUnderWay) {
     return text + "the cp.async that " + thread_of(race.earlier) + " has started" + line + " may still " +

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <set>
@@ -90,7 +91,20 @@ class Watcher : public simt::host::Observer {
     Place place;
   };
 
+  /// A thread that has come to a named barrier.
+  struct Arrival {
+    int thread;
+    std::uint32_t time;
+    Place place;
+  };
+  /// Who came in the round that is open, and in the one before.
+  struct Rounds {
+    std::vector<Arrival> open, last;
+  };
+  static constexpr std::size_t kNamedBarriers = 16;
+
   bool orders(SyncKind kind, const simt::host::Site& site);
+  bool is_beside_shared(const void* address, std::size_t bytes) const;
   void record(const void* address, std::size_t bytes, const Access& access);
   void keep_findings();
   std::string where(const Race& race) const;
@@ -101,10 +115,11 @@ class Watcher : public simt::host::Observer {
   Shadow shadow_{ordering_, copies_};
   std::vector<std::uint64_t> block_numbers_{0};  // by serial number
   const unsigned char* shared_ = nullptr;
-  std::size_t shared_bytes_ = 0;
+  std::size_t shared_bytes_ = 0, guard_bytes_ = 0;
   std::vector<std::vector<RowRead>> row_reads_;  // per warp
-  std::set<std::pair<int, int>> passed_over_;    // named barrier and thread whose wait is ignored
-  int running_ = -1;                             // whose stack the next two tell
+  std::array<Rounds, kNamedBarriers> rounds_;
+  std::set<std::pair<int, int>> passed_over_;  // named barrier and thread whose wait is ignored
+  int running_ = -1;                           // whose stack the next two tell
   std::uintptr_t stack_begin_ = 0;
   std::size_t stack_bytes_ = 0;
   std::vector<Named> named_;

@@ -225,6 +225,65 @@ TEST(Watcher, OrdersByNamedBarriersAndMissesEachLineOfThem) {
   }
 }
 
+// Four warps meet by twos at one barrier: which two is left to chance, unless something orders the pairs.
+__global__ void pairs_meet(int* out, int how) {
+  const int warp = static_cast<int>(threadIdx.x) / 32, partner = static_cast<int>(threadIdx.x) ^ 32;
+  shared_ints()[threadIdx.x] = 1;
+  if (how == 1 && warp >= 2) barrier_sync(3, 128);
+  barrier_sync(how == 2 ? 1 + warp / 2 : 1, 64);
+  if (how == 1 && warp < 2) barrier_arrive(3, 128);
+  out[threadIdx.x] = shared_ints()[partner];
+}
+
+TEST(Watcher, WantsARoundOfANamedBarrierOrderedAfterTheOneBefore) {
+  expect_found(found(pairs_meet, dim3(1), dim3(128), 0), {"comes to a named barrier", "could have come in its place"});
+  expect_clean(found(pairs_meet, dim3(1), dim3(128), 1));
+  expect_clean(found(pairs_meet, dim3(1), dim3(128), 2));
+}
+
+// One warp tells the other twice that there is something, without hearing that the first was seen.
+__global__ void tells_twice(int* out, bool hears) {
+  for (int round = 0; round < 2; ++round) {
+    if (threadIdx.x < 32) {
+      if (hears && round == 1) barrier_sync(2, 64);
+      barrier_arrive(1, 64);
+    } else {
+      barrier_sync(1, 64);
+      if (round == 0 && hears) barrier_arrive(2, 64);
+    }
+  }
+  out[threadIdx.x] = 1;
+}
+
+TEST(Watcher, WantsAnArrivalThatDoesNotWaitOrderedTooBeforeItIsRepeated) {
+  expect_clean(found(tells_twice, dim3(1), dim3(64), true));
+  const std::vector<std::string> sentences = found(tells_twice, dim3(1), dim3(64), false);
+  EXPECT_FALSE(sentences.empty());
+}
+
+__global__ void touches_beside_shared(int* out, int offset, bool writes) {
+  shared_ints()[threadIdx.x] = 1;
+  __syncthreads();
+  if (writes) shared_ints()[static_cast<int>(threadIdx.x) + offset] = 2;
+  if (!writes) out[threadIdx.x] = shared_ints()[static_cast<int>(threadIdx.x) + offset];
+}
+
+TEST(Watcher, SeesWhatLiesBesideTheSharedMemory) {
+  const auto found_with = [](int offset, bool writes) {
+    std::vector<int> memory(64);
+    const Workload workload{"test", [&](Watcher&, LaunchOptions& options) {
+                              launch(touches_beside_shared, dim3(1), dim3(64), 256, &options, memory.data(), offset,
+                                     writes);
+                            }};
+    return find_races(workload, {}, nullptr);
+  };
+  expect_clean(found_with(0, false));
+  expect_clean(found_with(0, true));
+  expect_found(found_with(1, false), {"thread 63 of block 0 reads shared memory + 256", "beside the shared memory"});
+  expect_found(found_with(-1, false), {"thread 0 of block 0 reads shared memory + -4", "beside the shared memory"});
+  expect_found(found_with(1, true), {"thread 63 of block 0 writes shared memory + 256", "beside the shared memory"});
+}
+
 // What a thread does after it has arrived is not ordered before those who wait.
 __global__ void writes_after_arriving(int* out, bool too_late) {
   if (threadIdx.x < 32) {

@@ -21,8 +21,6 @@ namespace ringproof::simt::host {
 namespace {
 
 constexpr int kLanesPerWarp = 32;
-constexpr std::size_t kSharedMemoryAlignment = 128;
-constexpr unsigned char kPoison = 0xff;  // as float, double and half: NaN
 
 bool names_lane(std::uint32_t mask, int lane) { return ((mask >> lane) & 1u) != 0; }
 
@@ -139,21 +137,12 @@ int ReadySet::take_highest() {
   return -1;
 }
 
-void Block::FreeAligned::operator()(unsigned char* memory) const {
-  ::operator delete (memory, std::align_val_t{kSharedMemoryAlignment});
-}
-
 void Block::prepare(const Launch& launch) {
   launch_ = launch;
   const dim3 block = launch.block;
   const std::size_t thread_count = std::size_t{block.x} * block.y * block.z;
   while (stacks_.size() < thread_count) stacks_.emplace_back();
-  // Exactly the size asked for, so that AddressSanitizer's red zone begins where shared memory ends.
-  if (shared_memory_ == nullptr || shared_memory_bytes_ != launch.smem_bytes) {
-    shared_memory_.reset(
-        static_cast<unsigned char*>(::operator new (launch.smem_bytes, std::align_val_t{kSharedMemoryAlignment})));
-    shared_memory_bytes_ = launch.smem_bytes;
-  }
+  shared_memory_.resize(launch.smem_bytes);
   threads_.assign(thread_count, Thread{});
   named_barriers_.fill({});
   warps_.assign((thread_count + kLanesPerWarp - 1) / kLanesPerWarp, Warp{});
@@ -177,7 +166,7 @@ std::optional<Report> Block::run(uint3 block_index, std::uint64_t block_number, 
   report_.reset();
   alive_ = static_cast<int>(threads_.size());
   at_barrier_ = 0;
-  if (shared_memory_bytes_ > 0) std::memset(shared_memory_.get(), kPoison, shared_memory_bytes_);
+  shared_memory_.poison();
   for (Warp& warp : warps_) warp.alive = warp.existing;
   ready_.clear();
   for (Thread& thread : threads_) {
@@ -186,7 +175,8 @@ std::optional<Report> Block::run(uint3 block_index, std::uint64_t block_number, 
   }
   Observer* const observer = launch_.options.observer;
   if (observer != nullptr) {
-    observer->block_started({block_number, alive_, shared_memory_.get(), shared_memory_bytes_});
+    observer->block_started(
+        {block_number, alive_, shared_memory_.data(), shared_memory_.size(), SharedMemory::kGuardBytes});
   }
   block_running = this;
   running_ = &take_next();
@@ -238,6 +228,7 @@ void Block::finish_thread() {
   }
   if (alive_ == 0) {
     require_no_barrier_half_full();
+    require_nothing_beside_shared();
     leave_context(thread.context, worker_);
   }
   if (at_barrier_ == alive_) release_barrier();

@@ -15,6 +15,7 @@
 #include "gpu/simt/fiber.h"
 #include "gpu/simt/observer.h"
 #include "gpu/simt/runtime.h"
+#include "gpu/simt/shared_memory.h"
 
 /// One block of CUDA threads: who runs, who waits for what, and the memory they share.
 namespace ringproof::simt::host {
@@ -59,7 +60,7 @@ class Block {
   void start_async_copy(const AsyncCopy& copy);
   void commit_async_copies(const Site& site);
   void wait_for_async_copies(int groups_left, const Site& site);
-  unsigned char* shared_memory() const { return shared_memory_.get(); }
+  unsigned char* shared_memory() const { return shared_memory_.data(); }
   const LaunchOptions& options() const { return launch_.options; }
   int lane() const { return running_->lane; }
   int thread_number() const { return running_->number; }
@@ -99,9 +100,6 @@ class Block {
     std::vector<int> waiting;
     Site first;
   };
-  struct FreeAligned {
-    void operator()(unsigned char* memory) const;
-  };
 
   static void enter();
   [[noreturn]] void finish_thread();
@@ -118,6 +116,7 @@ class Block {
     return launch_.options.ignored_sync.line == site.line && same_place(launch_.options.ignored_sync, site);
   }
   void require_no_barrier_half_full();
+  void require_nothing_beside_shared();
   void require_shared(const void* address, std::size_t bytes, std::size_t alignment, const char* what,
                       const Site& site);
   void require_possible_barrier(int id, int thread_count, const Site& site);
@@ -132,8 +131,7 @@ class Block {
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
   std::array<NamedBarrier, 16> named_barriers_;
-  std::unique_ptr<unsigned char[], FreeAligned> shared_memory_;
-  std::size_t shared_memory_bytes_ = 0;
+  SharedMemory shared_memory_;
 
   uint3 block_index_{};
   std::mt19937_64 random_;

@@ -17,13 +17,21 @@ void Block::require_aligned(const void* address, std::size_t alignment, const ch
 void Block::require_shared(const void* address, std::size_t bytes, std::size_t alignment, const char* what,
                            const Site& site) {
   require_aligned(address, alignment, what, site);
-  const auto begin = reinterpret_cast<std::uintptr_t>(shared_memory_.get());
+  const auto begin = reinterpret_cast<std::uintptr_t>(shared_memory_.data());
   const auto at = reinterpret_cast<std::uintptr_t>(address);
-  if (at >= begin && at - begin <= shared_memory_bytes_ && shared_memory_bytes_ - (at - begin) >= bytes) return;
+  if (at >= begin && at - begin <= shared_memory_.size() && shared_memory_.size() - (at - begin) >= bytes) return;
   fail(ReportKind::kOutsideShared, std::string(what) + " at " + to_string(site) + " lies outside the " +
-                                       std::to_string(shared_memory_bytes_) + " bytes of shared memory (thread " +
+                                       std::to_string(shared_memory_.size()) + " bytes of shared memory (thread " +
                                        std::to_string(running_->number) + ", offset " +
                                        std::to_string(static_cast<std::int64_t>(at - begin)) + ")");
+}
+
+void Block::require_nothing_beside_shared() {
+  const std::optional<std::int64_t> offset = shared_memory_.written_beside();
+  if (!offset) return;
+  fail(ReportKind::kOutsideShared, "somebody has written beside the " + std::to_string(shared_memory_.size()) +
+                                       " bytes of shared memory, at offset " + std::to_string(*offset) +
+                                       "; ringproof racecheck names the line");
 }
 
 void Block::prepare_matrix_row(const void* row, int row_count, const Site& site) {

@@ -16,14 +16,6 @@
 
 #include "reference/spec/error.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define RINGPROOF_SIMT_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define RINGPROOF_SIMT_ASAN 1
-#endif
 #ifdef RINGPROOF_SIMT_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>

@@ -2,8 +2,23 @@
 
 #include <cstddef>
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define RINGPROOF_SIMT_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define RINGPROOF_SIMT_ASAN 1
+#endif
+
 /// The mechanics of fibers: stacks, and the switch from one to another.
 namespace ringproof::simt::host {
+
+#ifdef RINGPROOF_SIMT_ASAN
+inline constexpr bool kUnderAddressSanitizer = true;
+#else
+inline constexpr bool kUnderAddressSanitizer = false;
+#endif
 
 /// A place where code stands still while other code of the same OS thread runs: a fiber, or the OS thread itself.
 struct Context {

@@ -17,6 +17,7 @@ struct BlockFacts {
   int thread_count;
   const unsigned char* shared;  ///< the block's shared memory, all poison when the block starts
   std::size_t shared_bytes;
+  std::size_t guard_bytes;  ///< so many bytes before it and behind it belong to nobody
 };
 
 enum class Access { kRead, kWrite, kAtomic };

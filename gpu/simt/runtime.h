@@ -53,7 +53,7 @@ enum class ReportKind {
   kInactiveSource,       ///< a shuffle reads a lane that the mask does not name
   kWrongNamedBarrier,    ///< a named barrier with an impossible id or count, two counts, or left half full at the end
   kMisaligned,           ///< an address of an ldmatrix, cp.async or atomic is not a multiple of what it needs
-  kOutsideShared,        ///< ldmatrix or cp.async touch what is not the block's shared memory
+  kOutsideShared,        ///< ldmatrix or cp.async touch what is not the block's shared memory, or stores did so
   kUnwaitedCopy,         ///< a thread returns while cp.async copies it started are under way
   kException,            ///< a C++ exception left the kernel
 };

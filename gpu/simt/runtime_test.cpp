@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "gpu/simt/reports_test.h"
+#include "gpu/simt/shared_memory.h"
 #include "gpu/simt/simt.h"
 #include "reference/spec/error.h"
 
@@ -191,6 +192,22 @@ TEST(HostRuntime, SharedMemoryIsAlignedAndHoldsNanBeforeEveryBlock) {
          &address_bits);
   EXPECT_EQ(nan_count, std::vector<int>(5, 100));
   EXPECT_EQ(address_bits % 128, 0u);
+}
+
+__global__ void store_beside(int index) { reinterpret_cast<float*>(dynamic_smem())[index] = 1.0f; }
+__global__ void load_beside(float* out, int index) { *out = reinterpret_cast<float*>(dynamic_smem())[index]; }
+
+TEST(HostRuntime, AStoreBesideSharedMemoryIsReportedAndALoadThereGivesNan) {
+  if (SharedMemory::kGuardBytes == 0) GTEST_SKIP() << "AddressSanitizer stops it where it happens";
+  for (const int index : {64, 191, -1, -128}) {
+    const Report report = report_of(store_beside, dim3(1), index);  // of 256 bytes
+    EXPECT_EQ(report.kind, ReportKind::kOutsideShared) << report.text;
+    EXPECT_NE(report.text.find("at offset " + std::to_string(4 * index)), std::string::npos) << report.text;
+    float got = 0;
+    launch(load_beside, dim3(1), dim3(1), 256, nullptr, &got, index);
+    EXPECT_TRUE(std::isnan(got)) << index;
+  }
+  EXPECT_TRUE(launch_reported(store_beside, dim3(1), dim3(1), 256, nullptr, 63).empty());
 }
 
 __global__ void read_without_barrier(float* out) {
