@@ -150,18 +150,7 @@ void read_call(const Json& message, CallQuestion& call) {
   read_field(tensors, "lse", call.lse);
 }
 
-}  // namespace
-
-std::string describe_line(Dtype dtype, Direction direction) {
-  return Json{{"ask", "describe"},
-              {"protocol", kProtocolVersion},
-              {"abi_version", RP_ABI_VERSION},
-              {"dtype", static_cast<int>(dtype)},
-              {"direction", static_cast<int>(direction)}}
-      .dump();
-}
-
-std::string call_line(const CallQuestion& question) {
+Json json_of_problem(const CallQuestion& question) {
   Json problem{{"dtype", static_cast<int>(question.dtype)}};
   for_each_problem_field(question.problem,
                          [&](const char* name, const auto& field) { problem[name] = json_of(field); });
@@ -179,6 +168,43 @@ std::string call_line(const CallQuestion& question) {
     for (const std::uint8_t flag : question.block_mask) text += flag != 0 ? '1' : '0';
     flags = text;
   }
+  return problem;
+}
+
+// The caller's zeros where nothing is said.
+rp_description description_in(const Json& from) {
+  rp_description description{};
+  description.abi_version = RP_ABI_VERSION;
+  for_each_description_field(description, [&](const char* name, auto& field) { read_field(from, name, field); });
+  const Json arithmetic = from.value("arithmetic", Json::object());
+  for_each_arithmetic_field(description.arithmetic,
+                            [&](const char* name, auto& field) { read_field(arithmetic, name, field); });
+  std::string name;
+  read_field(from, "name", name);
+  if (name.size() >= sizeof description.name) refuse("name", "at most 63 characters");
+  std::memcpy(description.name, name.c_str(), name.size() + 1);
+  return description;
+}
+
+}  // namespace
+
+std::string describe_line(Dtype dtype, Direction direction) {
+  return Json{{"ask", "describe"},
+              {"protocol", kProtocolVersion},
+              {"abi_version", RP_ABI_VERSION},
+              {"dtype", static_cast<int>(dtype)},
+              {"direction", static_cast<int>(direction)}}
+      .dump();
+}
+
+std::string problem_text(const CallQuestion& question) {
+  Json problem = json_of_problem(question);
+  problem["ask"] = "forward";
+  problem["lse"] = question.asks_lse;
+  return problem.dump(1);
+}
+
+std::string call_line(const CallQuestion& question) {
   Json map = Json::array();
   for (const SentRegion& region : question.map) {
     map.push_back({{"region", region.id},
@@ -191,7 +217,7 @@ std::string call_line(const CallQuestion& question) {
                      {"v", json_of(question.v)},
                      {"out", json_of(question.out)},
                      {"lse", question.asks_lse ? json_of(question.lse) : Json(nullptr)}};
-  return Json{{"ask", "forward"}, {"call", question.call},   {"problem", problem},
+  return Json{{"ask", "forward"}, {"call", question.call},   {"problem", json_of_problem(question)},
               {"map", map},       {"unmap", question.unmap}, {"tensors", tensors}}
       .dump();
 }
@@ -239,6 +265,8 @@ std::string answer_line(const CallAnswer& answer) {
   return message.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+rp_description read_description(const std::string& text) { return description_in(parse(text)); }
+
 DescribeAnswer read_describe_answer(const std::string& line) {
   const Json message = parse(line);
   DescribeAnswer answer;
@@ -252,16 +280,7 @@ DescribeAnswer read_describe_answer(const std::string& line) {
   }
   const Json description = message.value("description", Json());
   if (!description.is_object()) refuse("description", "an object");
-  answer.description.abi_version = RP_ABI_VERSION;
-  for_each_description_field(answer.description,
-                             [&](const char* name, auto& field) { read_field(description, name, field); });
-  const Json arithmetic = description.value("arithmetic", Json::object());
-  for_each_arithmetic_field(answer.description.arithmetic,
-                            [&](const char* name, auto& field) { read_field(arithmetic, name, field); });
-  std::string name;
-  read_field(description, "name", name);
-  if (name.size() >= sizeof answer.description.name) refuse("name", "at most 63 characters");
-  std::memcpy(answer.description.name, name.c_str(), name.size() + 1);
+  answer.description = description_in(description);
   answer.has_backward = (answer.description.directions & 2u) != 0;
   read_field(message, "has_backward", answer.has_backward);
   read_list(message, "notes", answer.notes);

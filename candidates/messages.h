@@ -77,6 +77,10 @@ struct Question {
 
 std::string describe_line(Dtype dtype, Direction direction);
 std::string call_line(const CallQuestion& question);
+/// The problem alone, as an object of JSON, and `lse`: whether one is asked.
+std::string problem_text(const CallQuestion& question);
+/// The fields of an object of JSON as a description; the others are 0, the abi version is ours.
+rp_description read_description(const std::string& text);
 /// Fills `question` anew, keeping the memory of its vectors, so that other tables come to the same address.
 void read_question(const std::string& line, Question& question);
 

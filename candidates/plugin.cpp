@@ -8,10 +8,10 @@
 namespace ringproof {
 namespace {
 
-using Describe = int (*)(rp_description*);
-using Forward = int (*)(const rp_problem*, const rp_tensor*, const rp_tensor*, const rp_tensor*, rp_tensor*, rp_tensor*,
-                        void*);
-using LastError = const char* (*)();
+using PluginDescribe = int (*)(rp_description*);
+using PluginForward = int (*)(const rp_problem*, const rp_tensor*, const rp_tensor*, const rp_tensor*, rp_tensor*,
+                              rp_tensor*, void*);
+using PluginLastError = const char* (*)();
 
 ServedKernel refused(const std::string& sentence) {
   ServedKernel kernel;
@@ -31,18 +31,18 @@ ServedKernel load_plugin(const std::string& path) {
     return refused("it cannot be loaded as a shared library (" + std::string(why == nullptr ? "" : why) +
                    "); build it with -shared -fPIC");
   }
-  const auto describe = reinterpret_cast<Describe>(dlsym(library, "rp_describe"));
-  const auto forward = reinterpret_cast<Forward>(dlsym(library, "rp_forward"));
+  const auto describe = reinterpret_cast<PluginDescribe>(dlsym(library, "rp_describe"));
+  const auto forward = reinterpret_cast<PluginForward>(dlsym(library, "rp_forward"));
   if (describe == nullptr || forward == nullptr) {
     return refused(std::string("it exports no ") + (describe == nullptr ? "rp_describe" : "rp_forward") +
                    "; define it as candidate_abi.h declares it, extern \"C\" in C++");
   }
-  const auto last_error = reinterpret_cast<LastError>(dlsym(library, "rp_last_error"));
+  const auto last_error = reinterpret_cast<PluginLastError>(dlsym(library, "rp_last_error"));
   ServedKernel kernel;
   kernel.describe = [describe](rp_description& description) { return describe(&description); };
-  kernel.forward = [forward](const rp_problem& problem, const rp_tensor& q, const rp_tensor& k, const rp_tensor& v,
+  kernel.forward = [forward](const CallQuestion& asked, const rp_tensor& q, const rp_tensor& k, const rp_tensor& v,
                              rp_tensor& out,
-                             rp_tensor* lse) { return forward(&problem, &q, &k, &v, &out, lse, nullptr); };
+                             rp_tensor* lse) { return forward(&asked.problem, &q, &k, &v, &out, lse, nullptr); };
   kernel.last_error = [last_error] {
     const char* const words = last_error == nullptr ? nullptr : last_error();
     return std::string(words == nullptr ? "" : words);

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "candidates/channel.h"
+#include "candidates/command_kernel.h"
 #include "candidates/mapped_regions.h"
 #include "candidates/messages.h"
 #include "candidates/plugin.h"
@@ -52,7 +53,7 @@ CallAnswer call(const ServedKernel& kernel, const Question& question, MappedRegi
   const rp_tensor q = regions.place(asked.q), k = regions.place(asked.k), v = regions.place(asked.v);
   rp_tensor out = regions.place(asked.out), lse{};
   if (asked.asks_lse) lse = regions.place(asked.lse);
-  answer.status = kernel.forward(asked.problem, q, k, v, out, asked.asks_lse ? &lse : nullptr);
+  answer.status = kernel.forward(asked, q, k, v, out, asked.asks_lse ? &lse : nullptr);
   if (answer.status == RP_ERROR) answer.error = kernel.last_error();
   answer.touched = regions.take_touched();
   return answer;
@@ -83,7 +84,7 @@ void serve_worker(const std::string& name) {
   }
   Channel channel(kWorkerDescriptor);
   MappedRegions regions(kWorkerDescriptor);
-  const ServedKernel kernel = load_plugin(name);
+  const ServedKernel kernel = name.starts_with(kCommandPrefix) ? command_kernel(name) : load_plugin(name);
   Question question;
   const auto waiting = [] {};
   for (;;) {

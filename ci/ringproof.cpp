@@ -238,7 +238,7 @@ int run_command(int argc, char** argv) {
   app.add_subcommand("racecheck", "Look for races in the kernels, and drop every synchronisation in turn");
   std::string served;
   CLI::App* worker = app.add_subcommand("worker", "Serve a kernel to ringproof gate, which starts this itself");
-  worker->add_option("name", served, "A plug-in's path")->required();
+  worker->add_option("name", served, "A plug-in's path, or cmd: and a command")->required();
   worker->group("");
   std::string language, folder;
   CLI::App* start = app.add_subcommand("new", "Leave a working kernel of your own to start from: c, cuda or python");

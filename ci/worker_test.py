@@ -120,6 +120,54 @@ class BadInput(unittest.TestCase):
         self.assertIn("started by ringproof gate", done.stderr)
 
 
+class Command(unittest.TestCase):
+    def run_command(self, command, folder=ROOT / "candidates/examples/command", case=SMALL):
+        return gate("--candidate", f"cmd:{command} {{in}} {{out}}", "--case", case, cwd=folder)
+
+    def test_the_example_is_accepted(self) -> None:
+        python = os.environ["RINGPROOF_PYTHON"]
+        causal = SMALL.replace("/full/", "/causal_top_left/")
+        done = self.run_command(f"{python} attention.py", case=causal)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("note: cmd:", done.stdout)
+
+    def test_what_a_command_does_wrong_is_said(self) -> None:
+        ungrouped = SMALL.replace("hkv1", "hkv2")
+        for command, code, words in (
+            ("true", 3, "left no out.npy"),
+            ("false", 3, "the command exited with code 1"),
+            ("exit 77 #", 3, "nothing judged"),
+            ("kill -9 $$ #", 3, "ended by signal 9"),
+            ("./nowhere", 2, "the shell cannot run it"),
+            ("cp /dev/null {out}/out.npy #", 3, "is no .npy file"),
+            (
+                "cp {in}/k.npy {out}/out.npy #",
+                3,
+                "out.npy has shape (1, 2, 13, 8), wanted (1, 2, 9, 8)",
+            ),
+        ):
+            with self.subTest(command):
+                done = self.run_command(command, case=ungrouped)
+                self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+                self.assertIn(words, done.stdout + done.stderr)
+        done = gate("--candidate", "cmd:./run", "--case", SMALL)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("must name {in} and {out}", done.stderr)
+
+    def test_a_command_that_hangs_leaves_no_process(self) -> None:
+        done = gate(
+            "--candidate",
+            "cmd:if test -e {in}/q.npy; then sleep 987; fi # {out}",
+            "--case",
+            SMALL,
+            "--time-limit",
+            "1",
+        )
+        self.assertNotEqual(done.returncode, 0)
+        running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+        self.assertNotIn("sleep 987", running)
+
+
 class Interrupt(unittest.TestCase):
     def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
