@@ -53,6 +53,7 @@ ExitCode run_gate(const GateOptions& options) {
   run.end_record(verdicts, judged, seconds);
   const ExitCode code = options.out.empty() ? judged : leave_junit(options.out, verdicts, judged);
   print_table(verdicts);
+  print_traffic(run.traffic());
   run.coverage().print();
   print_power(run.powers());
   for (const NotRun& one : run.notes()) fmt::print("note: {}: {}\n", one.what, one.why);

@@ -156,6 +156,10 @@ void GateRun::note(Session& session, const Case& c, Evidence evidence) {
   ++sequence_;
   const bool is_trouble = verdict.outcome == Outcome::kRejected || verdict.outcome == Outcome::kInconclusive;
   if (is_trouble && ++troubles_[candidate.name] <= kTroublesShown) print_trouble(verdict, candidate.name);
+  const Topology& topology = c.problem.topology;
+  if (!evidence.ranks.empty()) {
+    add(traffic_[{candidate.name, topology.schedule, topology.head_split_ranks, topology.rank_count}], c, evidence);
+  }
   Group& group = groups_[{candidate.name, evidence.dtype}];
   group.evidence.push_back(std::move(evidence));
   group.smallest_cases.push_back(verdict.smallest_case);
@@ -222,6 +226,14 @@ std::vector<Verdict> GateRun::verdicts() {
   return all;
 }
 
+std::vector<ScheduleTraffic> GateRun::traffic() const {
+  std::vector<ScheduleTraffic> all;
+  for (const auto& [place, traffic] : traffic_) {
+    if (traffic.count_cases > 0) all.push_back(traffic);
+  }
+  return all;
+}
+
 ExitCode GateRun::exit_code(std::span<const Verdict> verdicts) const {
   Outcome outcome = nothing_judged_.empty() ? Outcome::kAccepted : Outcome::kInconclusive;
   std::int64_t refused = 0;
@@ -259,6 +271,7 @@ void GateRun::end_record(std::span<const Verdict> verdicts, ExitCode code, doubl
   if (!writer_) return;
   for (const NotRun& one : not_run_) writer_->not_run(one.what, one.why);
   for (const Verdict& verdict : verdicts) writer_->verdict(verdict);
+  for (const ScheduleTraffic& one : traffic()) writer_->ranks(one);
   for (const ClassPower& power : powers()) writer_->power(power);
   writer_->end({static_cast<int>(code), cases_done() < cases_asked(), cases_done(), seconds});
 }

@@ -4,6 +4,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "reference/judge/dropped_mass.h"
 #include "reference/judge/properties.h"
 #include "reference/judge/run.h"
+#include "reference/judge/schedule_traffic.h"
 #include "reference/judge/session.h"
 #include "reports/results.h"
 
@@ -41,6 +43,9 @@ class GateRun {
 
   /// What the run would have seen.
   std::vector<ClassPower> powers() const { return power_.all(); }
+
+  /// What ranks did, by candidate and topology.
+  std::vector<ScheduleTraffic> traffic() const;
 
   /// Writes what did not run, the verdicts, the power and the end, where records are kept.
   void end_record(std::span<const Verdict> verdicts, ExitCode code, double seconds);
@@ -88,6 +93,7 @@ class GateRun {
   PowerLedger power_;
   std::optional<ResultsWriter> writer_;
   std::map<std::pair<std::string, Dtype>, Group> groups_;
+  std::map<std::tuple<std::string, Schedule, int, int>, ScheduleTraffic> traffic_;
   std::vector<NotRun> not_run_, not_asked_, notes_;
   std::vector<std::string> nothing_judged_;
   std::map<std::string, double> shrink_seconds_;  // by candidate

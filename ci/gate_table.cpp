@@ -41,6 +41,13 @@ void print_facts(const Verdict& v) {
   if (!counts.empty()) fmt::print("  {}\n", counts);
 }
 
+// "1234 =", "1234 (1230)".
+std::string tally_text(const Tally& tally) {
+  return tally.got == tally.want ? fmt::format("{} =", tally.got) : fmt::format("{} ({})", tally.got, tally.want);
+}
+
+constexpr std::size_t kSchedulesShown = 12;  // of more, those that were not accepted
+
 const char* word_for(ExitCode code) {
   switch (code) {
     case ExitCode::kAccepted: return "accepted";
@@ -72,6 +79,32 @@ void print_table(std::span<const Verdict> verdicts) {
                v.count_accepted, v.count_cases - v.count_unsupported);
     if (!v.reason.empty()) fmt::print("  {}\n", v.reason);
     print_facts(v);
+  }
+}
+
+void print_traffic(std::span<const ScheduleTraffic> traffic) {
+  if (traffic.empty()) return;
+  std::size_t name_width = 5;
+  for (const ScheduleTraffic& one : traffic) name_width = std::max(name_width, one.candidate.size());
+  fmt::print(
+      "\nRanks: what all ranks sent, in how many exchanges, the most that buffers of one rank took, and the pairs of "
+      "query and\nkey they computed; = equals its formula. Work: of the busiest rank over the mean, of the Case that "
+      "took longest.\n");
+  fmt::print("{:<{}}  {:<18} {:>5}  {:<12} {:>16} {:>11} {:>16} {:>16} {:>6}\n", "ranks", name_width, "topology",
+             "cases", "outcome", "bytes sent", "exchanges", "peak, bytes", "pairs", "work");
+  std::size_t not_shown = 0;
+  for (const ScheduleTraffic& one : traffic) {
+    if (traffic.size() > kSchedulesShown && one.outcome == Outcome::kAccepted) {
+      ++not_shown;
+      continue;
+    }
+    fmt::print("{:<{}}  {:<18} {:>5}  {:<12} {:>16} {:>11} {:>16} {:>16} {:>6.2f}\n", one.candidate, name_width,
+               to_string(one.topology), one.count_cases, to_string(one.outcome), tally_text(one.bytes_sent),
+               tally_text(one.exchanges), tally_text(one.memory_bytes_peak), tally_text(one.pairs),
+               one.work_over_mean());
+  }
+  if (not_shown > 0) {
+    fmt::print("{} topologies, accepted, with every count equal to its formula; --out keeps each\n", not_shown);
   }
 }
 

@@ -3,8 +3,6 @@
 
 #include "distributed/communicator_recording.h"
 
-#include <algorithm>
-
 namespace ringproof {
 
 void RecordingCommunicator::record(Record::Kind kind, const std::string& name, int step, std::int64_t bytes_sent,
@@ -39,13 +37,7 @@ Event RecordingCommunicator::compute(const Compute& compute, std::span<const Eve
 }
 
 std::shared_ptr<std::byte> RecordingCommunicator::allocate(std::size_t bytes) {
-  const std::shared_ptr<std::byte> memory = inner_.allocate(bytes);
-  memory_->now += static_cast<std::int64_t>(bytes);
-  memory_->peak = std::max(memory_->peak.load(), memory_->now.load());  // a rank allocates on one thread
-  const auto release = [memory, bytes, counted = memory_](std::byte*) {
-    counted->now -= static_cast<std::int64_t>(bytes);
-  };
-  return {memory.get(), release};
+  return memory_.counted(inner_.allocate(bytes), bytes);
 }
 
 void RecordingCommunicator::wait(Event event) {

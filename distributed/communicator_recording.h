@@ -2,12 +2,12 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "distributed/communicator.h"
+#include "distributed/memory_count.h"
 
 namespace ringproof {
 
@@ -44,18 +44,14 @@ class RecordingCommunicator final : public Communicator {
 
   const std::vector<Record>& records() const { return records_; }
   /// The most bytes of allocate() that were alive at once.
-  std::int64_t memory_bytes_peak() const { return memory_->peak; }
+  std::int64_t memory_bytes_peak() const { return memory_.bytes_peak(); }
 
  private:
   void record(Record::Kind kind, const std::string& name, int step, std::int64_t bytes_sent = 0,
               std::int64_t bytes_received = 0);
 
-  struct Memory {
-    std::atomic<std::int64_t> now = 0, peak = 0;
-  };
-
   Communicator& inner_;
-  std::shared_ptr<Memory> memory_ = std::make_shared<Memory>();  // buffers may outlive this
+  MemoryCount memory_;
   std::atomic<std::int64_t>& order_;
   std::mutex mutex_;  // a transport may compute on another thread
   std::vector<Record> records_;

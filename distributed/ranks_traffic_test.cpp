@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 
 #include "distributed/candidates.h"
 #include "distributed/ranks_answer_test.h"
+#include "distributed/traffic.h"
 #include "reference/spec/inputs.h"
 
 namespace ringproof {
@@ -153,6 +155,92 @@ TEST(Traffic, AnEvenHeadSplitSendsWhatThePublishedFormulaSays) {
     const Count elements = Count{rank_count - 1} * 32 * (16 + 8) * (4 + 4) * 2 / (rank_count * rank_count);
     const Count of_lse = Count{rank_count - 1} * 32 * 16 * 2 / (rank_count * rank_count);
     for (const RankRecord& record : records_of(problem)) EXPECT_EQ(record.bytes_sent(), 4 * (elements + of_lse));
+  }
+}
+
+std::vector<Mask> masks_of_every_kind() {
+  Mask window{MaskKind::kWindow}, documents{MaskKind::kDocument}, blocks{MaskKind::kBlockSparse};
+  window.window_left = 3;
+  window.window_right = 1;
+  documents.document_lengths_q = {9, 0, 12};
+  documents.document_lengths_kv = {11, 4, 8};
+  documents.document_causal = true;
+  blocks.block_q = 4;
+  blocks.block_kv = 8;
+  blocks.block_share_kept = 0.5;
+  return {{MaskKind::kFull}, {MaskKind::kCausalTopLeft}, {MaskKind::kCausalBottomRight}, window, documents, blocks};
+}
+
+// What candidates tell of themselves: every schedule, every mask, heads that cut groups unevenly.
+TEST(Traffic, EveryRankReportsWhatItsFormulaSays) {
+  std::vector<Topology> topologies = ring_topologies(kRankCounts);
+  for (const Topology& topology : gathering_topologies(kRankCounts)) topologies.push_back(topology);
+  const Candidate candidate = distributed_candidates().front();
+  for (const auto& [heads_q, heads_kv] : {std::pair{8, 2}, std::pair{6, 2}, std::pair{3, 1}}) {
+    for (const Topology& topology : topologies) {
+      if (topology.rank_count == 1) continue;
+      const std::vector<Mask> masks = masks_of_every_kind();
+      const auto& mask = masks[static_cast<std::size_t>(topology.rank_count + heads_q) % masks.size()];
+      Problem problem = uneven_problem(Dtype::kBf16, heads_q, heads_kv);
+      problem.mask = mask;
+      problem.topology = topology;
+      const std::string where = to_string(topology) + " " + to_string(mask);
+      MaskTables tables;
+      tables.hand_to(problem);
+      const Inputs inputs = make_inputs(problem, {RecipeKind::kGauss, 0, "", 5}, {});
+      candidate.on_ranks(topology, [&](int rank, const Forward& forward) {
+        Problem mine = problem;
+        mine.rank = rank;
+        const auto shard = [&](const Tensor& whole) { return shard_of(whole.view(), topology, rank); };
+        const Tensor q = shard(inputs.q), k = shard(inputs.k), v = shard(inputs.v);
+        const Tensor out(Dtype::kBf16, {2, heads_q, q.shape()[2], 5});
+        EXPECT_EQ(forward(mine, q.view(), k.view(), v.view(), out.view(), nullptr, nullptr), Status::kOk);
+      });
+      Count pairs = 0;
+      for (const RankReport& report : candidate.rank_reports()) {
+        EXPECT_EQ(report.bytes_sent.got, report.bytes_sent.want) << where;
+        EXPECT_EQ(report.exchanges.got, report.exchanges.want) << where;
+        EXPECT_EQ(report.memory_bytes_peak.got, report.memory_bytes_peak.want) << where;
+        EXPECT_EQ(report.pairs.got, report.pairs.want) << where;
+        EXPECT_FALSE(report.steps.empty()) << where;
+        pairs += report.pairs.got;
+      }
+      Count visible = 0;
+      for (Count row = 0; row < problem.seqlen_q; ++row) visible += Visibility(problem).count(row);
+      EXPECT_EQ(pairs, visible * problem.batch * problem.heads_q) << where;
+    }
+  }
+}
+
+// Of the work of all ranks, over a causal square whose pieces are equal: zigzag deals it out evenly, striped up to a
+// row of a piece each, contiguous so that the last rank has nearly twice the mean.
+TEST(Traffic, WorkIsEvenInZigzagAndStripedAndTiltedInContiguous) {
+  constexpr Count kTokens = 16;  // of a rank
+  for (const int ranks : {2, 4, 8}) {
+    const Count n = ranks * kTokens;
+    const auto work_of = [&](Schedule schedule) {
+      Problem problem{Dtype::kF32, {MaskKind::kCausalTopLeft}, 1, 1, 1, n, n, 4, 4, 1.0};
+      problem.topology = {schedule, ranks};
+      std::vector<Count> work;
+      for (problem.rank = 0; problem.rank < ranks; ++problem.rank) {
+        work.push_back(traffic_formula(problem, Dtype::kF64).pairs.want);
+      }
+      return work;
+    };
+    const std::vector<Count> zigzag = work_of(Schedule::kZigzag), striped = work_of(Schedule::kStriped);
+    EXPECT_EQ(std::set<Count>(zigzag.begin(), zigzag.end()), std::set<Count>{n * (n + 1) / 2 / ranks});
+    EXPECT_LE(striped.back() - striped.front(), kTokens * kTokens) << "one tile of a rank's rows and a block's keys";
+    const std::vector<Count> contiguous = work_of(Schedule::kContiguous);
+    for (int rank = 0; rank < ranks; ++rank) {
+      EXPECT_EQ(contiguous[static_cast<std::size_t>(rank)], kTokens * kTokens * rank + kTokens * (kTokens + 1) / 2);
+    }
+    // In tiles as large as a block, what is half hidden costs all of it: rank r computes r + 1 of them.
+    const auto tiles = [&](int rank) {
+      return (contiguous[static_cast<std::size_t>(rank)] - 1) / (kTokens * kTokens) + 1;
+    };
+    Count sum = 0;
+    for (int rank = 0; rank < ranks; ++rank) sum += tiles(rank);
+    EXPECT_EQ(2 * sum, (ranks + 1) * tiles(ranks - 1)) << "the mean over the most is (P + 1) / 2 P";
   }
 }
 

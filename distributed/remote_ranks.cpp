@@ -9,9 +9,11 @@
 #include "distributed/remote_ranks.h"
 
 #include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <numeric>
 #include <optional>
@@ -24,6 +26,9 @@
 
 namespace ringproof {
 namespace {
+
+constexpr std::array kTallies{&RankReport::bytes_sent, &RankReport::exchanges, &RankReport::memory_bytes_peak,
+                              &RankReport::pairs};
 
 class Message {
  public:
@@ -38,6 +43,13 @@ class Message {
   }
   void add(const std::string& text) { add(std::as_bytes(std::span(text))); }
   void add(std::int64_t number) { add(std::as_bytes(std::span(&number, 1))); }
+  void add(const RankReport& report) {
+    for (const auto tally : kTallies) {
+      add((report.*tally).got);
+      add((report.*tally).want);
+    }
+    add(std::as_bytes(std::span(report.steps)));
+  }
   void add(const Tensor& tensor) { add(std::span<const std::byte>(tensor.bytes())); }
 
   std::span<const std::byte> take() {
@@ -61,6 +73,16 @@ class Message {
     const auto field = take();
     assert_that(field.size() == tensor.bytes().size(), "a tensor comes back with its size");
     if (!field.empty()) std::memcpy(tensor.view().data, field.data(), field.size());
+  }
+
+  void take_into(RankReport& report) {
+    for (const auto tally : kTallies) {
+      (report.*tally).got = take_number();
+      (report.*tally).want = take_number();
+    }
+    const auto field = take();
+    report.steps.resize(field.size() / sizeof(StepTime));
+    if (!field.empty()) std::memcpy(report.steps.data(), field.data(), field.size());
   }
 
   const std::vector<std::byte>& bytes() const { return bytes_; }
@@ -157,18 +179,20 @@ class Meeting {
 };
 
 Status make_calls(MpiJob& job, const RingComposition& composition, std::uint64_t case_id,
-                  const std::vector<std::optional<Call>>& calls) {
+                  const std::vector<std::optional<Call>>& calls, std::vector<RankReport>& reports) {
   const auto ranks = static_cast<int>(calls.size());
   for (int rank = 1; rank < ranks; ++rank) {
     job.send(rank, request_of(composition.name, case_id, *calls[static_cast<std::size_t>(rank)]).bytes());
   }
   SubgroupCommunicator communicator(job.world(), first_ranks(ranks));
   const Call& own = *calls.front();
-  Status status = forward_on(composition, communicator, case_id, own.problem, own.q, own.k, own.v, own.out, own.lse);
+  Status status = forward_on(composition, communicator, case_id, own.problem, own.q, own.k, own.v, own.out, own.lse,
+                             &reports.front());
   for (int rank = 1; rank < ranks; ++rank) {
     const Call& call = *calls[static_cast<std::size_t>(rank)];
     Message answer(job.receive(rank));
     status = std::max(status, static_cast<Status>(answer.take_number()));
+    answer.take_into(reports[static_cast<std::size_t>(rank)]);
     const Tensor out(call.out.dtype, call.out.shape);
     answer.take_into(out);
     copy_elements(out.view(), call.out);
@@ -180,8 +204,8 @@ Status make_calls(MpiJob& job, const RingComposition& composition, std::uint64_t
   return status;
 }
 
-void on_processes(MpiJob& job, const RingComposition& composition, std::uint64_t& calls, const Topology& topology,
-                  const RankBody& body) {
+void on_processes(MpiJob& job, const RingComposition& composition, std::uint64_t& calls,
+                  std::vector<RankReport>& reports, const Topology& topology, const RankBody& body) {
   const int ranks = topology.rank_count;
   if (!job.failure().empty()) throw Error("the MPI job has failed: " + job.failure());
   if (ranks > job.world().rank_count()) {
@@ -189,6 +213,7 @@ void on_processes(MpiJob& job, const RingComposition& composition, std::uint64_t
                      " processes and this " + "MPI job has " + std::to_string(job.world().rank_count()) +
                      "; start more with mpirun -n");
   }
+  reports.assign(static_cast<std::size_t>(ranks), {});
   Meeting meeting(ranks);
   std::vector<std::thread> threads;
   for (int rank = 0; rank < ranks; ++rank) {
@@ -210,8 +235,9 @@ void on_processes(MpiJob& job, const RingComposition& composition, std::uint64_t
     job.on_own_thread([&] {
       const std::vector<int> idle = ranks_from(ranks, job.world().rank_count());
       job.beat(idle, true);
-      meeting.serve(
-          [&](const std::vector<std::optional<Call>>& asked) { return make_calls(job, composition, ++calls, asked); });
+      meeting.serve([&](const std::vector<std::optional<Call>>& asked) {
+        return make_calls(job, composition, ++calls, asked, reports);
+      });
       job.beat(idle, false);
     });
   } catch (...) {
@@ -246,11 +272,13 @@ Message answer_to(MpiJob& job, const std::vector<RingComposition>& compositions,
                out = tensor(dtype_of_out(problem.dtype), problem.shape_out(), rows);
   const Tensor lse = has_lse ? tensor(dtype_of_lse(problem.dtype), problem.shape_lse(), rows) : Tensor();
   const TensorView lse_view = lse.view();
+  RankReport report;
   SubgroupCommunicator communicator(job.world(), first_ranks(problem.topology.rank_count));
   const Status status = forward_on(*composition, communicator, case_id, problem, q.view(), k.view(), v.view(),
-                                   out.view(), has_lse ? &lse_view : nullptr);
+                                   out.view(), has_lse ? &lse_view : nullptr, &report);
   Message answer;
   answer.add(static_cast<std::int64_t>(status));
+  answer.add(report);
   answer.add(out);
   if (has_lse) answer.add(lse);
   return answer;
@@ -260,9 +288,11 @@ Message answer_to(MpiJob& job, const std::vector<RingComposition>& compositions,
 
 Candidate remote_candidate(MpiJob& job, const RingComposition& composition) {
   Candidate candidate = ring_candidate(composition);
-  candidate.on_ranks = [&job, composition, calls = std::uint64_t{0}](const Topology& topology,
-                                                                     const RankBody& body) mutable {
-    on_processes(job, composition, calls, topology, body);
+  const auto reports = std::make_shared<std::vector<RankReport>>();
+  candidate.rank_reports = [reports] { return *reports; };
+  candidate.on_ranks = [&job, composition, reports, calls = std::uint64_t{0}](const Topology& topology,
+                                                                              const RankBody& body) mutable {
+    on_processes(job, composition, calls, *reports, topology, body);
   };
   return candidate;
 }

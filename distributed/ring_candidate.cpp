@@ -4,7 +4,15 @@
 
 #include "distributed/ring_candidate.h"
 
+#include <memory>
+
 #include "distributed/buffer.h"
+<<<<<<< HEAD
+=======
+#include "distributed/communicator_measuring.h"
+#include "distributed/communicator_threads.h"
+#include "distributed/traffic.h"
+>>>>>>> cacadbc (distributed: hold what ranks do to their formulas)
 #include "reference/spec/error.h"
 
 namespace ringproof {
@@ -36,13 +44,19 @@ RanksForward algorithm_of(const RingComposition& composition, const Topology& to
 
 Status forward_on(const RingComposition& composition, Communicator& communicator, std::uint64_t case_id,
                   const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
-                  const TensorView& out, const TensorView* lse) {
+                  const TensorView& out, const TensorView* lse, RankReport* report) {
   if (!unsupported_reason(describe(composition, Dtype::kDefault), problem).empty()) return Status::kUnsupported;
   for (const auto& [name, view] : {std::pair("q", &q), {"k", &k}, {"v", &v}, {"out", &out}, {"lse", lse}}) {
     if (view != nullptr) communicator.name_memory(memory_of(*view), name);
   }
   const RanksForward forward = algorithm_of(composition, problem.topology);
-  forward(communicator, composition.local_step, composition.parts, problem, case_id, q, k, v, out, lse);
+  MeasuringCommunicator measuring(communicator);
+  const LocalStep counting = measuring.counting(composition.local_step);
+  forward(measuring, counting, composition.parts, problem, case_id, q, k, v, out, lse);
+  if (report == nullptr) return Status::kOk;
+  const Arithmetic arithmetic = resolve(composition.local_step.arithmetic(problem.dtype), problem.dtype);
+  *report = traffic_formula(problem, arithmetic.partial_dtype);
+  measuring.report(*report);
   return Status::kOk;
 }
 
@@ -59,12 +73,16 @@ Candidate ring_candidate(const RingComposition& composition) {
     });
     return status;
   };
-  candidate.on_ranks = [composition](const Topology& topology, const RankBody& body) {
+  const auto reports = std::make_shared<std::vector<RankReport>>();
+  candidate.rank_reports = [reports] { return *reports; };
+  candidate.on_ranks = [composition, reports](const Topology& topology, const RankBody& body) {
+    reports->assign(static_cast<std::size_t>(topology.rank_count), {});
     composition.launcher(topology.rank_count, [&](Communicator& communicator) {
       std::uint64_t calls = 0;  // the ranks make the same calls, so it names the same call on each
       body(communicator.rank(), [&](const Problem& problem, const TensorView& q, const TensorView& k,
                                     const TensorView& v, const TensorView& out, const TensorView* lse, void*) {
-        return forward_on(composition, communicator, ++calls, problem, q, k, v, out, lse);
+        RankReport& report = (*reports)[static_cast<std::size_t>(communicator.rank())];
+        return forward_on(composition, communicator, ++calls, problem, q, k, v, out, lse, &report);
       });
     });
   };

@@ -27,14 +27,14 @@ struct RingComposition {
 };
 
 /// One rank's part of a call: runs the algorithm of the problem's topology, or kUnsupported. The ranks make the same
-/// calls; `case_id` names a call on all of them.
+/// calls; `case_id` names a call on all of them. Into `report`, where not null: what it did, beside traffic_formula().
 Status forward_on(const RingComposition& composition, Communicator& communicator, std::uint64_t case_id,
                   const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
-                  const TensorView& out, const TensorView* lse);
+                  const TensorView& out, const TensorView* lse, RankReport* report = nullptr);
 
 /// A Candidate that runs every schedule (single is one rank, no transport), every mask (block_sparse where the local
 /// step takes blocks), forward. Its Arithmetic is the local step's; merges are those of the topology, in the local
-/// step's partial dtype.
+/// step's partial dtype. It tells what its ranks did beside the formulas.
 Candidate ring_candidate(const RingComposition& composition);
 
 }  // namespace ringproof

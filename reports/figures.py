@@ -16,9 +16,11 @@ from records import bound_used, number
 
 # CSS variable of the page -> stand-in colour in the drawing.
 INK, FAINT, REJECTED, BAR = "#010203", "#040506", "#070809", "#1c1d1e"
+WAIT, MERGE = "#1f2021", "#222324"
 DTYPES = {"fp64": ("#0a0b0c", "D"), "fp32": ("#0d0e0f", "o"), "fp16": ("#101112", "^"),
           "bf16": ("#131415", "s"), "fp8_e4m3": ("#161718", "v"), "fp8_e5m2": ("#191a1b", "P")}
 VARIABLES = {INK: "--ink", FAINT: "--faint", REJECTED: "--rejected", BAR: "--bar",
+             WAIT: "--inconclusive", MERGE: "--bf16",
              **{colour: f"--{dtype}" for dtype, (colour, _) in DTYPES.items()}}
 SETTINGS = {"svg.fonttype": "none", "text.parse_math": False, "font.size": 9,
             "axes.edgecolor": FAINT, "axes.labelcolor": INK, "text.color": INK,
@@ -171,6 +173,51 @@ def draw_time(axes, is_narrow, cases):
     axes.set_ylim(len(names) - 0.5, -0.7)
     axes.set_xlim(0, max([*seconds.values(), 1e-9]) * 1.15)
     axes.set_xlabel("time of all calls, s of wall clock")
+
+
+TIMELINE_PARTS = (("wait_ms", "exposed wait", WAIT), ("other_ms", "packing, writing", FAINT),
+                  ("compute_ms", "compute", BAR), ("merge_ms", "merge", MERGE))
+RANKS_DRAWN_MAX = 16
+
+
+def draw_timeline(axes, is_narrow, ranks):
+    """A row per rank, a group of bars per step: what it waited for, computed and merged."""
+    drawn = ranks[:RANKS_DRAWN_MAX]
+    spans = {key: [] for key, *_ in TIMELINE_PARTS}  # rows of (left, width), by rank
+    begins = []
+    for row, rank in enumerate(drawn):
+        for spans_of_rank in spans.values():
+            spans_of_rank.append([])
+        for step in rank["steps"]:
+            left = number(step["begin_ms"])
+            begins.append((left, row))
+            for key, *_ in TIMELINE_PARTS:
+                spans[key][row].append((left, number(step[key])))
+                left += number(step[key])
+    for key, label, colour in TIMELINE_PARTS:
+        for row, spans_of_rank in enumerate(spans[key]):
+            axes.broken_barh(spans_of_rank, (row - 0.31, 0.62), facecolors=colour, linewidth=0)
+        axes.scatter([], [], color=colour, marker="s", s=40, label=label)
+    axes.vlines([left for left, _ in begins], [row - 0.42 for _, row in begins],
+                [row + 0.42 for _, row in begins], color=INK, linewidth=0.8)
+    axes.scatter([], [], color=INK, marker="|", s=60, linewidths=0.8, label="step begins")
+    axes.set_yticks(range(len(drawn)), [f"{row}" for row in range(len(drawn))])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(drawn) - 0.4, -0.6)
+    axes.set_ylabel("rank")
+    axes.set_xlim(left=0)
+    axes.set_xlabel("ms from the start of each rank")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if is_narrow else 5, frameon=False,
+                borderaxespad=0, handletextpad=0.4, columnspacing=1.2)
+
+
+def timeline(record):
+    """The drawings of one record of ranks; nothing where no rank was timed."""
+    if not any(rank["steps"] for rank in record["ranks"]):
+        return {}
+    height = 0.9 + 0.26 * min(len(record["ranks"]), RANKS_DRAWN_MAX)
+    return both_widths(f"timeline {record['candidate']} {record['topology']}",
+                       lambda a, n: draw_timeline(a, n, record["ranks"]), height, height + 0.4)
 
 
 def make_figures(cases):

@@ -12,7 +12,7 @@ import pathlib
 import jsonschema
 
 SCHEMA_PATH = pathlib.Path(__file__).resolve().parent / "results.schema.json"
-KINDS = ("run", "not_run", "case", "verdict", "power", "end")
+KINDS = ("run", "not_run", "case", "verdict", "ranks", "power", "end")
 # In the order a reader wants them.
 OUTCOMES = ("rejected", "inconclusive", "accepted", "unsupported")
 
@@ -29,6 +29,7 @@ class Run:
     not_run: list
     cases: list
     verdicts: list
+    ranks: list
     powers: list
     end: dict | None
     last_line_cut: bool
@@ -94,4 +95,5 @@ def read_run(folder):
         raise InputError(f"{path} is not one run from its run record to its end; give it unchanged")
     by_kind = {kind: [r for r in records if r["record"] == kind] for kind in KINDS}
     return Run(by_kind["run"][0], by_kind["not_run"], by_kind["case"], by_kind["verdict"],
-               by_kind["power"], by_kind["end"][0] if by_kind["end"] else None, rest != "")
+               by_kind["ranks"], by_kind["power"], by_kind["end"][0] if by_kind["end"] else None,
+               rest != "")

@@ -17,7 +17,7 @@ import sys
 import jinja2
 import markupsafe
 
-from figures import make_figures
+from figures import RANKS_DRAWN_MAX, make_figures, timeline
 from records import OUTCOMES, InputError, bound_used, number, read_run
 
 TEMPLATES = pathlib.Path(__file__).resolve().parent / "templates"
@@ -226,6 +226,27 @@ def row_of_power(power):
             "least": {effect["name"]: effect["least_rejected"] for effect in power["effects"]}}
 
 
+def tally(value):
+    """A count that equals its formula, or both."""
+    if value["got"] == value["want"]:
+        return f"{value['got']:,} ="
+    return f"{value['got']:,} (formula {value['want']:,})"
+
+
+def spent(rank, part):
+    return math.fsum(number(step[part]) for step in rank["steps"])
+
+
+def row_of_ranks(record):
+    """A schedule on so many ranks, its longest Case rank by rank, and its timeline."""
+    drawings = {key: markupsafe.Markup(svg) for key, svg in timeline(record).items()}
+    ranks = [{**rank, "rank": index, "wait_ms": spent(rank, "wait_ms"),
+              "compute_ms": spent(rank, "compute_ms"), "merge_ms": spent(rank, "merge_ms")}
+             for index, rank in enumerate(record["ranks"])]
+    hidden = max(0, len(ranks) - RANKS_DRAWN_MAX)
+    return {**record, "ranks": ranks, "drawings": drawings, "not_drawn": hidden}
+
+
 def case_count(run):
     """Distinct Case lines, whoever the candidate."""
     return len({case["case"] for case in run.cases})
@@ -240,6 +261,7 @@ def context_of(run):
     rows = candidate_rows(run)
     return {"run": run.run, "end": run.end, "outcome": outcome, "headline": words,
             "notes": notes(run), "rows": rows, "not_run": run.not_run,
+            "schedules": [row_of_ranks(record) for record in run.ranks],
             "powers": [row_of_power(power) for power in run.powers],
             "outside": outside_declarations(run),
             "statistics": [row for row in rows if row["noise"]["rows"] + row["bias"]["rows"]],
@@ -254,7 +276,7 @@ def render(template_name, context):
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True,
                                      autoescape=template_name.endswith(".html.j2"),
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters.update(short=short, share=share, exact=exact, noise=noise_text,
+    environment.filters.update(short=short, tally=tally, share=share, exact=exact, noise=noise_text,
                                bias=bias_text, percent=percent, duration=duration,
                                gibibytes=gibibytes, milliseconds=milliseconds,
                                markdown=markdown, breakable=breakable)

@@ -66,6 +66,23 @@ def power(candidate):
             "keys": "17-128", "count_cases": 1, "effects": effects, "faults": faults}
 
 
+def ranks(topology, sent=100, outcome="accepted", steps=True):
+    def tally(got, want=None):
+        return {"got": got, "want": got if want is None else want}
+
+    def rank(begin):
+        times = [{"step": step, "begin_ms": begin + 4 * step, "wait_ms": 0.5, "compute_ms": 2.0,
+                  "merge_ms": 0.25, "other_ms": 0.125} for step in (0, 1)]
+        return {"bytes_sent": tally(50), "exchanges": tally(1), "memory_bytes_peak": tally(640),
+                "pairs": tally(30), "steps": times if steps else []}
+
+    return {"record": "ranks", "candidate": "good", "topology": topology, "count_ranks": 2,
+            "outcome": outcome, "count_cases": 3, "bytes_sent": tally(sent, 100),
+            "exchanges": tally(2), "memory_bytes_peak": tally(1640), "pairs": tally(1234567),
+            "longest_case": LINE.format("window(1,0)", 9), "longest_ms": 8.0,
+            "work_over_mean": 1.5, "ranks": [rank(0.0), rank(0.25)]}
+
+
 def whole_run():
     outside = [tensor("out", "inf", count_outside=3, got="nan", error="nan")]
     return [
@@ -80,7 +97,7 @@ def whole_run():
                    count_rejected=1), "facts": [{"name": "noise figure", "value": 1.02, "unit": "1",
                                                  "measured_against": "1.05"}]},
         verdict("shy", "inconclusive", count_cases=1, count_refused=1),
-        power("good"), NOT_RUN, END]
+        ranks("zigzag2"), power("good"), NOT_RUN, END]
 
 
 class Balanced(html.parser.HTMLParser):
@@ -127,6 +144,18 @@ class RenderTest(unittest.TestCase):
         self.write(records, rest)
         self.assertEqual(self.render(), (0, ""))
         return [(self.folder / name).read_text() for name in ("report.html", "report.md")]
+
+    def test_ranks_are_shown_with_their_formulas_and_a_timeline(self):
+        page, text = self.pages([RUN, ranks("zigzag2"), ranks("striped2", 99, "rejected", False)])
+        for found in ("<b>zigzag2</b>", "100 =", "1,234,567 =", "99 (formula 100)"):
+            self.assertIn(found, page)
+        self.assertEqual(page.count("Timeline of zigzag2"), 2)
+        self.assertNotIn("Timeline of striped2", page)
+        for part in ("exposed wait", "compute", "merge"):
+            self.assertIn(part, page.split("Timeline of zigzag2")[1])
+        self.assertIn("| good | zigzag2 | accepted | 3 | 100 = | 2 = |", text)
+        self.assertIn("| 99 (formula 100) |", text)
+        self.assertIn("| 2 ms | 8 ms | 1 ms |", text)
 
     def assert_refused(self, said):
         code, err = self.render()
@@ -244,7 +273,7 @@ class RenderTest(unittest.TestCase):
         self.assertIn("prefers-color-scheme: dark", page)
         ids = re.findall(r'\bid="([^"]+)"', page)
         drawings = re.findall(r"<svg.*?</svg>", page, re.S)
-        self.assertEqual(len(drawings), 6)
+        self.assertEqual(len(drawings), 8)
         for drawing in drawings:
             xml.etree.ElementTree.fromstring(drawing)
         used = set(re.findall(r'(?:href="|url\()#([^")]+)', page))

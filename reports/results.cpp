@@ -73,6 +73,25 @@ Json bias_json(bool is_judged, const BiasSums& sums, double limit) {
               {"limit", number(limit)}};
 }
 
+Json tally_json(const Tally& tally) { return Json{{"got", tally.got}, {"want", tally.want}}; }
+
+Json rank_json(const RankReport& rank) {
+  Json steps = Json::array();
+  for (const StepTime& time : rank.steps) {
+    steps.push_back(Json{{"step", time.step},
+                         {"begin_ms", number(time.begin_ms)},
+                         {"wait_ms", number(time.wait_ms)},
+                         {"compute_ms", number(time.compute_ms)},
+                         {"merge_ms", number(time.merge_ms)},
+                         {"other_ms", number(time.other_ms)}});
+  }
+  return Json{{"bytes_sent", tally_json(rank.bytes_sent)},
+              {"exchanges", tally_json(rank.exchanges)},
+              {"memory_bytes_peak", tally_json(rank.memory_bytes_peak)},
+              {"pairs", tally_json(rank.pairs)},
+              {"steps", steps}};
+}
+
 Json tensors_json(const std::vector<TensorEvidence>& tensors) {
   Json all = Json::array();
   for (const TensorEvidence& tensor : tensors) all.push_back(tensor_json(tensor));
@@ -194,6 +213,25 @@ void ResultsWriter::verdict(const Verdict& verdict) {
              {"reason", verdict.reason},
              {"time_ms", number(verdict.time_ms)},
              {"facts", facts}}));
+}
+
+void ResultsWriter::ranks(const ScheduleTraffic& traffic) {
+  Json ranks = Json::array();
+  for (const RankReport& rank : traffic.ranks) ranks.push_back(rank_json(rank));
+  line(dump({{"record", "ranks"},
+             {"candidate", traffic.candidate},
+             {"topology", ringproof::to_string(traffic.topology)},
+             {"count_ranks", traffic.topology.rank_count},
+             {"outcome", ringproof::to_string(traffic.outcome)},
+             {"count_cases", traffic.count_cases},
+             {"bytes_sent", tally_json(traffic.bytes_sent)},
+             {"exchanges", tally_json(traffic.exchanges)},
+             {"memory_bytes_peak", tally_json(traffic.memory_bytes_peak)},
+             {"pairs", tally_json(traffic.pairs)},
+             {"longest_case", traffic.longest_case},
+             {"longest_ms", number(traffic.longest_ms)},
+             {"work_over_mean", number(traffic.work_over_mean())},
+             {"ranks", ranks}}));
 }
 
 void ResultsWriter::power(const ClassPower& power) {

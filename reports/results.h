@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "reference/judge/power.h"
+#include "reference/judge/schedule_traffic.h"
 #include "reference/judge/verify.h"
 
 namespace ringproof {
@@ -53,6 +54,7 @@ class ResultsWriter {
   /// `sequence` counts calls of the run from 0, in the order they were made.
   void evidence(std::int64_t sequence, const Evidence& evidence, const CaseVerdict& verdict);
   void verdict(const Verdict& verdict);
+  void ranks(const ScheduleTraffic& traffic);
   void power(const ClassPower& power);
   void end(const RunEnd& end);
 

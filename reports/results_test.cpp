@@ -201,6 +201,32 @@ TEST_F(ResultsWriterTest, StatisticsAndWhatRejectsAreKept) {
   EXPECT_EQ(all.at("reason"), "too small");
 }
 
+TEST_F(ResultsWriterTest, RanksAreWrittenWithTheirFormulasAndTimes) {
+  ScheduleTraffic traffic;
+  traffic.candidate = "ring";
+  traffic.topology = {Schedule::kZigzag, 2};
+  traffic.outcome = Outcome::kRejected;
+  traffic.bytes_sent = {41, 40};
+  traffic.longest_case = "a Case";
+  traffic.longest_ms = 2.5;
+  traffic.ranks = {{{21, 20}, {1, 1}, {9, 9}, {6, 6}, {{0, 0.5, 1, 2, 3, 4}}}, {{20, 20}, {1, 1}, {9, 9}, {2, 2}}};
+  { ResultsWriter(folder_.string()).ranks(traffic); }
+  const json record = records().front();
+  EXPECT_EQ(record.at("topology"), "zigzag2");
+  EXPECT_EQ(record.at("count_ranks"), 2);
+  EXPECT_EQ(record.at("outcome"), "rejected");
+  EXPECT_EQ(record.at("bytes_sent"), json({{"got", 41}, {"want", 40}}));
+  EXPECT_EQ(record.at("work_over_mean"), 1.5);
+  EXPECT_EQ(record.at("ranks").at(0).at("bytes_sent").at("got"), 21);
+  EXPECT_EQ(record.at("ranks").at(0).at("steps").at(0), json({{"step", 0},
+                                                              {"begin_ms", 0.5},
+                                                              {"wait_ms", 1.0},
+                                                              {"compute_ms", 2.0},
+                                                              {"merge_ms", 3.0},
+                                                              {"other_ms", 4.0}}));
+  EXPECT_EQ(record.at("ranks").at(1).at("steps"), json::array());
+}
+
 TEST_F(ResultsWriterTest, RowsJudgedByValueAreOneMoreTensorOnlyWhereThereAreSome) {
   Evidence evidence = some_evidence();
   ResultsWriter writer(folder_.string());

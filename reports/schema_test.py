@@ -92,7 +92,7 @@ class SchemaTest(unittest.TestCase):
 
     def test_the_run_holds_every_kind_of_record_and_every_way_a_case_ends_here(self):
         kinds = {record["record"] for record in self.records}
-        self.assertEqual(kinds, {"run", "not_run", "case", "verdict", "power", "end"})
+        self.assertEqual(kinds, {"run", "not_run", "case", "verdict", "ranks", "power", "end"})
         outcomes = {record["outcome"] for record in self.of_kind("case")}
         self.assertEqual(outcomes, {"accepted", "unsupported", "rejected"})
         names = {t["name"] for record in self.of_kind("case") for t in record["tensors"]}
@@ -158,6 +158,16 @@ class SchemaTest(unittest.TestCase):
         self.assertEqual(out["worst_index"], [0, 1, 19, 15])
         self.assertGreater(out["error"], out["bound"])
         self.assertEqual(out["error"] / out["bound"], out["bound_used"])
+
+    def test_the_ranks_of_a_ring_did_what_its_formula_says(self):
+        record, = self.of_kind("ranks")
+        self.assertEqual((record["topology"], record["longest_case"]), ("zigzag3", RING))
+        # K and V of 30 tokens, 10 to a rank: every rank sends two of three blocks.
+        self.assertEqual(record["bytes_sent"], {"got": 3 * 20 * 32 * 4, "want": 3 * 20 * 32 * 4})
+        self.assertEqual(record["exchanges"], {"got": 6, "want": 6})
+        self.assertEqual(record["pairs"], {"got": 2 * 20 * 30, "want": 2 * 20 * 30})
+        for rank in record["ranks"]:
+            self.assertEqual([step["step"] for step in rank["steps"]], [0, 1, 2, 3])
 
     def test_counts_of_each_verdict_are_those_of_its_cases(self):
         for name in ("flash_forward_fp32", "ring:double", "canary"):

@@ -9,6 +9,7 @@
 
 #include "reference/judge/bound_probabilistic.h"
 #include "reference/judge/independent.h"
+#include "reference/judge/rank_traffic.h"
 #include "reference/spec/visibility.h"
 
 namespace ringproof {
@@ -236,6 +237,8 @@ Evidence compare(const std::string& candidate, const Reference& reference, const
   evidence.data = data_of(reference.c);
   if (got.status != CallStatus::kReturned) return evidence;
   evidence.warnings = got.shown;
+  evidence.ranks = got.ranks;
+  evidence.traffic_faults = traffic_faults(got.ranks);
   look_for_nan_outside_the_sample(reference, got, evidence);
   const Bounds bounds = bound_forward(reference.c, arithmetic, reference.want);
   evidence.tensors = compare_tensors(reference, bounds, bounds, got);

@@ -43,6 +43,8 @@ struct Evidence {
   TensorEvidence by_value;
   double candidate_ms, reference_ms;
   std::vector<std::string> determinism_faults{};  ///< check 6: claimed, and not held; one sentence each
+  std::vector<std::string> traffic_faults{};      ///< what a rank did against its formula; one sentence each
+  std::vector<RankReport> ranks{};                ///< what each rank did, where the candidate tells
   std::vector<std::string> property_faults{};     ///< check 7: one sentence for each property that does not hold
   std::int64_t count_properties = 0;              ///< properties that were asked of this Case and held
   std::int64_t count_properties_left_out = 0;     ///< asked, and nothing to compare, or outside its declaration

@@ -93,6 +93,7 @@ class Call {
     if (candidate_.structure_faults) {
       for (std::string& fault : candidate_.structure_faults()) got.structure_faults.push_back(std::move(fault));
     }
+    if (ranks() > 1 && candidate_.rank_reports) got.ranks = candidate_.rank_reports();
     got.rows_spoiled = hidden_.spoiled_rows();
     buffers_.case_line = to_string(reference_.c);
   }

@@ -30,6 +30,7 @@ struct Got {
   bool empty_rows_defined = true;             ///< it claims O = 0, lse = -inf there; else they are counted, not judged
   bool bears_hidden_nan = true;               ///< it claims that a NaN a row does not see changes nothing
   std::vector<bool> rows_spoiled{};  ///< [batch, heads_q, seqlen_q]: see a NaN placed by nan2; empty: none does
+  std::vector<RankReport> ranks{};   ///< what each rank did, where the candidate tells
   std::vector<std::string> shown{};  ///< properties it does not claim: they never change an outcome
 };
 

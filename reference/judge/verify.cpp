@@ -115,6 +115,7 @@ std::vector<Rejection> rejections_of(const Evidence& evidence) {
     reject("bias of out", bias_sentence(evidence.bias.sums, evidence.bias.limit));
   }
   reject_faults("determinism", evidence.determinism_faults);
+  reject_faults("traffic", evidence.traffic_faults);
   reject_faults("property", evidence.property_faults);
   return all;
 }
@@ -261,6 +262,7 @@ std::string failing_reason(const Evidence& evidence) {
   const std::string check = failing_check(evidence);
   if (check == "structure") return check + ": " + kind_of(evidence.structure_faults.front());
   if (check == "determinism") return check + ": " + kind_of(evidence.determinism_faults.front());
+  if (check == "traffic") return check + ": " + kind_of(evidence.traffic_faults.front());
   if (check == "property") return check + ": " + property_of(evidence.property_faults.front());
   return check;
 }

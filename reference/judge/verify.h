@@ -75,15 +75,16 @@ CaseVerdict verify_case(const Evidence& evidence);
 
 /// Every check that rejects this evidence, by its fixed name, in the order of judgement.md: "structure",
 /// "out by value", "bound of out", "bound of lse", "probabilistic bound of out", "probabilistic bound of lse",
-/// "noise figure of out", "bias of out", "determinism", "property". Where nothing came back: what was written late.
+/// "noise figure of out", "bias of out", "determinism", "traffic",
+/// "property". Where nothing came back: what was written late.
 std::vector<std::string> failing_checks(const Evidence& evidence);
 
 /// The first of failing_checks; "" for none.
 std::string failing_check(const Evidence& evidence);
 
-/// Why it is rejected, without the numbers: the first failing check and, of structure, determinism and property, what
-/// kind of fault its first sentence speaks of ("structure: elements of out were never written"). Equal for Cases that
-/// fail for the same reason; "" for none.
+/// Why it is rejected, without the numbers: the first failing check and, of structure, determinism, traffic and
+/// property, what kind of fault its first sentence speaks of ("structure: elements of out were never written"). Equal
+/// for Cases that fail for the same reason; "" for none.
 std::string failing_reason(const Evidence& evidence);
 
 /// Decides over many: the worst outcome, counts, scope, and the checks that pool rows over Cases, each data once

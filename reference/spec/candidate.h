@@ -8,6 +8,7 @@
 
 #include "reference/spec/arithmetic.h"
 #include "reference/spec/problem.h"
+#include "reference/spec/rank_report.h"
 #include "reference/spec/tensor.h"
 
 namespace ringproof {
@@ -95,6 +96,9 @@ struct Candidate {
   /// returns when all have ended. An exception of any rank ends the others and is thrown here as Error,
   /// naming the rank.
   std::function<void(const Topology& topology, const RankBody& body)> on_ranks;
+  /// What each rank did in the latest call of on_ranks that returned, and what the candidate says it does: a claim,
+  /// which the judge holds it to. Empty function: it claims nothing of the kind.
+  std::function<std::vector<RankReport>()> rank_reports{};
 };
 
 /// Why `description` does not cover this problem, as a short phrase ("mask window", "bf16", "schedule
