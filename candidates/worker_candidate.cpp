@@ -130,7 +130,12 @@ class Worker {
     try {
       return read_describe_answer(process_->ask(describe_line(dtype, direction), {}, patient));
     } catch (const WorkerGone& gone) {
-      throw Error(name_ + " " + gone.what() + " while it was asked for its description");
+      const std::string phrase = gone.what();
+      if (is_python(name_) && !is_foreign_ && phrase.find("exit code") != std::string::npos) {
+        throw InputError(setting_.python + " does not serve " + name_ + " (it " + phrase +
+                         "); install the package ringproof for it, or name another with RINGPROOF_PYTHON");
+      }
+      throw Error(name_ + " " + phrase + " while it was asked for its description");
     }
   }
 

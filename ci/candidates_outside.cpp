@@ -12,11 +12,19 @@
 namespace ringproof {
 namespace {
 
+// That of the environment; else the one of the virtual environment the command was installed into; else the path's.
+std::string python_for(const std::filesystem::path& command) {
+  const char* const named = std::getenv("RINGPROOF_PYTHON");
+  if (named != nullptr && *named != '\0') return named;
+  const std::filesystem::path beside = command.parent_path() / "python3";
+  std::error_code unknown;
+  return std::filesystem::exists(beside, unknown) ? beside.string() : "python3";
+}
+
 WorkerSetting setting_of(const GateOptions& options, const Machine& machine) {
   WorkerSetting setting;
   setting.ringproof = std::filesystem::read_symlink("/proc/self/exe");
-  const char* const python = std::getenv("RINGPROOF_PYTHON");
-  setting.python = python == nullptr || *python == '\0' ? "python3" : python;
+  setting.python = python_for(setting.ringproof);
   setting.limits.seconds = options.workers.time_limit_seconds;
   setting.limits.memory_bytes =
       options.workers.memory_limit_mib > 0 ? options.workers.memory_limit_mib << 20 : machine.memory_bytes / 2;

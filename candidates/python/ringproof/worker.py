@@ -41,7 +41,7 @@ def _user_callable(spec: str) -> Callee:
             f"there is no module '{module_name}' for Python {sys.executable} from {os.getcwd()}"
         )
         raise BadInput(f"{sentence}; run where it lies, or install it") from None
-    except Exception as reason:
+    except (Exception, SystemExit) as reason:
         raise BadInput(
             f"module '{module_name}' could not be imported: {sentence_of(reason)}"
         ) from reason

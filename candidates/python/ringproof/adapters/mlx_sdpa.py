@@ -59,7 +59,6 @@ DESCRIPTION = Description(
         "sink",
         "unequal_head_dims",
         "non_positive_scale",
-        "nan_safe_unseen",
     ),
     arithmetic=Arithmetic(p_is_normalised=True),
     arithmetic_of={

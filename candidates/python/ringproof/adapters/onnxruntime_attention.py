@@ -22,7 +22,10 @@ from ringproof.description import Arithmetic, Description, NotHere
 from ringproof.problem import MASKS, Problem
 from ringproof.server import Callee
 
-_LAYOUT_NOTE = "q, k, v are copied dense; one session per shape of the graph, one thread"
+_NOTES = (
+    "q, k, v are copied dense; one session per shape of the graph, one thread",
+    "without a key or a query it refuses: zeros are returned in its place",
+)
 
 
 def attention() -> Callee:
@@ -30,6 +33,8 @@ def attention() -> Callee:
     runtime = _runtime()
 
     def run(q: Array, k: Array, v: Array, problem: Problem) -> Array:
+        if 0 in (*q.shape, *k.shape):
+            return np.zeros(problem.shape_out, dtype=q.dtype)
         is_causal = problem.mask == "causal_top_left"
         feed = {"q": q, "k": k, "v": v}
         if not is_causal and problem.mask != "full":
@@ -49,6 +54,8 @@ def multi_head_attention() -> Callee:
     runtime = _runtime()
 
     def run(q: Array, k: Array, v: Array, problem: Problem) -> Array:
+        if 0 in (*q.shape, *k.shape):
+            return np.zeros(problem.shape_out, dtype=q.dtype)
         is_causal = problem.mask == "causal_top_left" and problem.seqlen_q == problem.seqlen_kv
         feed = {"q": _hidden(q), "k": _hidden(k), "v": _hidden(v)}
         if not is_causal and problem.mask != "full":
@@ -74,7 +81,7 @@ ATTENTION = Description(
     arithmetic=Arithmetic(p_is_normalised=True),
     arithmetic_of={"fp16": Arithmetic(p_is_normalised=True, score_dtype="fp16")},
     notes=(
-        _LAYOUT_NOTE,
+        *_NOTES,
         "causal_top_left is is_causal; every other mask goes as a Boolean array",
     ),
 )
@@ -84,7 +91,7 @@ MULTI_HEAD_ATTENTION = Description(
     features=("unequal_head_dims",),
     arithmetic=Arithmetic(p_is_normalised=True),
     notes=(
-        _LAYOUT_NOTE,
+        *_NOTES,
         "[batch, sequence, heads * dim] in and out, transposed here",
         "causal_top_left of equal lengths is unidirectional; every other mask goes as "
         "attention_bias, 0 or the least fp32",
