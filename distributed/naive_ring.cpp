@@ -176,6 +176,7 @@ Candidate naive_ring_candidate(const Launcher& launcher) {
   composition.ring = naive_ring_forward;
   composition.launcher = launcher;
   Candidate candidate = ring_candidate(composition);
+  candidate.rank_reports = nullptr;  // the listing states no formulas
   candidate.describe = [describe = candidate.describe](Dtype asked, Direction direction) {
     return narrowed(describe(asked, direction));
   };

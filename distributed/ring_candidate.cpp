@@ -7,12 +7,8 @@
 #include <memory>
 
 #include "distributed/buffer.h"
-<<<<<<< HEAD
-=======
 #include "distributed/communicator_measuring.h"
-#include "distributed/communicator_threads.h"
 #include "distributed/traffic.h"
->>>>>>> cacadbc (distributed: hold what ranks do to their formulas)
 #include "reference/spec/error.h"
 
 namespace ringproof {
