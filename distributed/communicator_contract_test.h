@@ -18,6 +18,7 @@ struct ContractTransport {
   std::string name;
   std::vector<int> rank_counts;  ///< what tests of all sizes run at
   std::function<Launcher(std::chrono::milliseconds deadline)> with_deadline;
+  bool copies = false;  ///< it holds copies of messages, for which gigabytes are too large
 };
 
 /// What every Communicator promises (communicator.h), one test per sentence, in communicator_contract_test.cpp. A

@@ -181,13 +181,14 @@ class World {
     return *end;
   }
 
-  // Takes the rank's open tasks back; the first that the rank has not waited for.
+  // Takes the rank's open tasks back; the first that the rank has not waited for, a transfer if one is among them.
   std::optional<std::size_t> take_back(int rank) {
     std::optional<std::size_t> left;
     for (const std::size_t index : at(rank).open) {
       const Task& task = tasks[index];
       const bool is_waited_for = task.is_done && at(rank).seen >= 0 && order.is_before(task.id, at(rank).seen);
-      if (!left && !is_waited_for && task.kind != Task::Kind::kEnd) left = index;
+      if (is_waited_for || task.kind == Task::Kind::kEnd) continue;
+      if (!left || (task.is_transfer() && !tasks[*left].is_transfer())) left = index;
     }
     at(rank).open.clear();
     std::erase_if(pending_, [&](std::size_t index) { return tasks[index].name.rank == rank; });
@@ -266,7 +267,9 @@ class World {
     try {
       if (task.kind == Task::Kind::kCompute) task.run(nullptr);
     } catch (const std::exception& error) {
-      fail(place(task.name.rank, -1) + (*error.what() == '\0' ? "an exception without words" : error.what()));
+      const std::string what = *error.what() == '\0' ? "an exception without words" : error.what();
+      const std::string name = "rank " + std::to_string(task.name.rank);
+      fail(what.starts_with(name) ? what : name + ": " + what);
     } catch (...) {
       fail(place(task.name.rank, -1) + "an exception of unknown type");
     }

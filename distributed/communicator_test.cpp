@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "distributed/communicator_contract_test.h"
+#include "distributed/communicator_faulty.h"
 #include "distributed/communicator_recording.h"
 #include "distributed/communicator_simulated.h"
 #include "distributed/communicator_subgroup.h"
@@ -47,13 +48,22 @@ Launcher simulated(milliseconds deadline) {
   return simulated_launcher({++seed, deadline}, [](const Race& race) { ADD_FAILURE() << to_string(race); });
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, CommunicatorContract,
-                         testing::Values(ContractTransport{"threads", kRankCounts, threads_launcher},
-                                         ContractTransport{"recording_over_threads", kRankCounts,
-                                                           recording_over_threads},
-                                         ContractTransport{"subgroup_of_threads", kRankCounts, subgroup_of_threads},
-                                         ContractTransport{"simulated", kRankCounts, simulated}),
-                         name_of_transport);
+// Messages come late or in their place, and are compared.
+Launcher on_faulty_wires(const Launcher& inner) {
+  return faulty_launcher(inner, {FaultKind::kDelay, 0, 1}, true, std::make_shared<std::atomic<bool>>());
+}
+Launcher faulty_over_threads(milliseconds deadline) { return on_faulty_wires(threads_launcher(deadline)); }
+Launcher faulty_over_simulated(milliseconds deadline) { return on_faulty_wires(simulated(deadline)); }
+
+INSTANTIATE_TEST_SUITE_P(
+    Transports, CommunicatorContract,
+    testing::Values(ContractTransport{"threads", kRankCounts, threads_launcher},
+                    ContractTransport{"recording_over_threads", kRankCounts, recording_over_threads},
+                    ContractTransport{"subgroup_of_threads", kRankCounts, subgroup_of_threads},
+                    ContractTransport{"simulated", kRankCounts, simulated},
+                    ContractTransport{"faulty_over_threads", kRankCounts, faulty_over_threads, true},
+                    ContractTransport{"faulty_over_simulated", kRankCounts, faulty_over_simulated, true}),
+    name_of_transport);
 
 std::string failure_of(const std::function<void(Communicator&)>& body) {
   try {

@@ -42,6 +42,12 @@ struct Route {
   std::deque<TransferPtr> sends, receives;
 };
 
+// What a rank that waits waits for: a transfer, or that more than this many barriers have been passed.
+struct Blocked {
+  const Transfer* transfer = nullptr;
+  std::int64_t barriers_passed = -1;
+};
+
 struct Group {
   int rank_count;
   std::chrono::milliseconds deadline;
@@ -50,6 +56,7 @@ struct Group {
   std::map<std::pair<int, int>, Route> routes;  // (from, to)
   std::vector<std::string> standing;            // what each rank does now
   std::vector<bool> has_ended;
+  std::vector<Blocked> blocked;
   std::string failure;      // the first one, naming its rank; empty while there is none
   int rank_withdrawn = -1;  // whose leaving was that failure; if it left by an exception, that is the cause
   int barrier_count = 0;
@@ -59,7 +66,8 @@ struct Group {
       : rank_count(ranks),
         deadline(limit),
         standing(static_cast<std::size_t>(ranks), "computes"),
-        has_ended(static_cast<std::size_t>(ranks), false) {}
+        has_ended(static_cast<std::size_t>(ranks), false),
+        blocked(static_cast<std::size_t>(ranks)) {}
 
   // The following need the lock.
   void fail(std::string sentence) {
@@ -69,6 +77,14 @@ struct Group {
   void require_alive(int rank) const {
     if (!failure.empty())
       throw GroupFailed("rank " + std::to_string(rank) + " ended because another failed: " + failure);
+  }
+  bool nobody_can_go_on() const {
+    for (std::size_t rank = 0; rank < blocked.size(); ++rank) {
+      const Transfer* const transfer = blocked[rank].transfer;
+      const bool waits_for_transfer = transfer != nullptr && transfer->progress == Progress::kPosted;
+      if (!has_ended[rank] && !waits_for_transfer && blocked[rank].barriers_passed != barriers_passed) return false;
+    }
+    return true;
   }
   std::string where_all_stand() const {
     std::string text;
@@ -161,7 +177,12 @@ class ThreadsCommunicator final : public Communicator {
       if (group_.has_ended[static_cast<std::size_t>(pending->peer)] && pending->progress == Progress::kPosted) {
         fail(pending->header.step, words(*pending) + ": that rank has ended");
       }
-      if (group_.changed.wait_until(lock, until) == std::cv_status::timeout && first_pending(transfers) == pending) {
+      Blocked& blocked = group_.blocked[static_cast<std::size_t>(rank_)];
+      blocked.transfer = pending;
+      if (group_.nobody_can_go_on()) fail(pending->header.step, words(*pending) + " did not happen" + nobody());
+      const bool is_late = group_.changed.wait_until(lock, until) == std::cv_status::timeout;
+      blocked.transfer = nullptr;
+      if (is_late && first_pending(transfers) == pending) {
         fail(pending->header.step, words(*pending) + " did not happen" + within_deadline());
       }
       group_.require_alive(rank_);
@@ -187,7 +208,12 @@ class ThreadsCommunicator final : public Communicator {
         if (!group_.has_ended[static_cast<std::size_t>(peer)]) continue;
         fail(-1, "rank " + std::to_string(peer) + " has ended and cannot come to the barrier");
       }
-      if (group_.changed.wait_until(lock, until) == std::cv_status::timeout && group_.barriers_passed == passed) {
+      Blocked& blocked = group_.blocked[static_cast<std::size_t>(rank_)];
+      blocked.barriers_passed = passed;
+      if (group_.nobody_can_go_on()) fail(-1, "not all ranks came to the barrier" + nobody());
+      const bool is_late = group_.changed.wait_until(lock, until) == std::cv_status::timeout;
+      blocked.barriers_passed = -1;
+      if (is_late && group_.barriers_passed == passed) {
         fail(-1, "not all ranks came to the barrier" + within_deadline());
       }
       if (group_.barriers_passed == passed) group_.require_alive(rank_);
@@ -227,6 +253,8 @@ class ThreadsCommunicator final : public Communicator {
     }
     return nullptr;
   }
+
+  std::string nobody() const { return ": no rank can go on" + group_.where_all_stand(); }
 
   std::string within_deadline() const {
     return " within " + std::to_string(group_.deadline.count()) + " ms" + group_.where_all_stand();
