@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <mutex>
 #include <string>
 
@@ -22,10 +23,10 @@ const Candidate& named(const std::vector<Candidate>& candidates, const std::stri
   throw Error("no candidate " + name);
 }
 
-/// fp32 where the candidate takes it, else a 16-bit format.
+/// fp32 where the candidate takes it, else a 16-bit format, else fp64.
 Dtype storage_of(const Candidate& candidate) {
   const std::uint32_t dtypes = candidate.describe(Dtype::kDefault, Direction::kForward).dtypes;
-  for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16, Dtype::kF16}) {
+  for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16, Dtype::kF16, Dtype::kF64}) {
     if ((dtypes & bit_of(dtype)) != 0) return dtype;
   }
   throw Error(candidate.name + " takes no dtype of this test");
@@ -34,8 +35,10 @@ Dtype storage_of(const Candidate& candidate) {
 TEST(DistributedCandidates, AreTheRingsOverEveryLocalStep) {
   std::vector<std::string> names;
   for (const Candidate& candidate : distributed_candidates()) names.push_back(candidate.name);
-  EXPECT_EQ(names, (std::vector<std::string>{"ring:double", "ring:flash_forward_fp32", "ring:flash_forward_mma_bf16",
-                                             "ring:flash_forward_mma_fp16", "ring:flash_split_kv_bf16"}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"ring:double", "ring:flash_forward_fp32", "ring:flash_forward_mma_bf16",
+                                      "ring:flash_forward_mma_fp16", "ring:attention_fp64", "ring:flash_split_kv_fp32",
+                                      "ring:flash_split_kv_fp16", "ring:flash_split_kv_bf16"}));
 }
 
 TEST(DistributedCandidates, DescribeWhatTheRingAndItsLocalStepSupport) {
@@ -97,7 +100,7 @@ TEST(DistributedCandidates, OneRankOfAnyScheduleGivesTheBitsOfSingle) {
     for (const Schedule schedule :
          {Schedule::kContiguous, Schedule::kStriped, Schedule::kZigzag, Schedule::kHeadSplit, Schedule::kAllGather}) {
       problem.topology = {schedule, 1};
-      Answers got{Tensor(dtype, problem.shape_out()), Tensor(Dtype::kF32, problem.shape_lse())};
+      Answers got{Tensor(dtype, problem.shape_out()), Tensor(dtype_of_lse(dtype), problem.shape_lse())};
       candidate.on_ranks(problem.topology, [&](int rank, const Forward& forward) {
         EXPECT_EQ(rank, 0);
         const TensorView lse = got.lse.view();
@@ -110,7 +113,8 @@ TEST(DistributedCandidates, OneRankOfAnyScheduleGivesTheBitsOfSingle) {
   }
 }
 
-// Each row's own key takes all of the mass, so every rank must get back its own rows' values, call after call.
+// Each row's own key takes all of the mass, so every rank must get back its own rows' values, call after call. They are
+// different integers: the nearest one says which came back, whatever the last bit of p v / p.
 TEST(DistributedCandidates, RanksAnswerForTheirShardsInEveryCall) {
   for (const Candidate& candidate : distributed_candidates()) {
     const Dtype dtype = storage_of(candidate);
@@ -132,7 +136,8 @@ TEST(DistributedCandidates, RanksAnswerForTheirShardsInEveryCall) {
         EXPECT_EQ(forward(mine, q.view(), k.view(), v.view(), out.view(), nullptr, nullptr), Status::kOk);
         for (std::int64_t row = 0; row < 4; ++row) {
           for (std::int64_t c = 0; c < 8; ++c) {
-            EXPECT_EQ(out.view().load(0, 1, row, c), static_cast<double>(100 * rank + 10 * row + c)) << candidate.name;
+            const double want = static_cast<double>(100 * rank + 10 * row + c);
+            EXPECT_EQ(std::round(out.view().load(0, 1, row, c)), want) << candidate.name;
           }
         }
       }

@@ -80,7 +80,6 @@ std::vector<Candidate> gpu_candidates() {
 std::vector<LocalStep> gpu_local_steps() {
   std::vector<LocalStep> steps;
   for (const FlashKernel& kernel : flash_kernels()) {
-    if (!kernel.is_local_step) continue;
     LocalStep step;
     step.name = kernel.name;
     step.dtypes = bit_of(kernel.dtype);
@@ -88,9 +87,9 @@ std::vector<LocalStep> gpu_local_steps() {
     step.head_dim_max = description.head_dim_max;
     step.takes_blocks = (description.masks & bit_of(MaskKind::kBlockSparse)) != 0;
     step.takes_softcap = description.has(kSoftcap);
-    step.arithmetic = [kernel](Dtype) {
+    step.arithmetic = [kernel](Dtype storage) {
       Arithmetic arithmetic = kernel.describe().arithmetic;
-      arithmetic.partial_dtype = Dtype::kF32;
+      arithmetic.partial_dtype = storage == Dtype::kF64 ? Dtype::kF64 : Dtype::kF32;
       return arithmetic;
     };
     step.run = [kernel](const LocalProblem& problem, const TensorView& q, const TensorView& k, const TensorView& v,

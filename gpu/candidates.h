@@ -18,7 +18,7 @@ Candidate candidate_on_cuda(const FlashKernel& kernel);
 /// Every kernel of flash_kernels(), in both ways.
 std::vector<Candidate> gpu_candidates();
 
-/// The kernels that can be the compute of a ring, by the names of their candidates, run by the host runtime.
+/// Every kernel as the compute of a ring, by the name of its candidate, run by the host runtime.
 std::vector<LocalStep> gpu_local_steps();
 
 }  // namespace ringproof

@@ -105,9 +105,12 @@ TEST(GpuCandidates, LocalStepGivesTheBitsOfTheKernelForAShiftedBand) {
   const Problem problem = causal_problem();
   const Tensors want = run_kernel(problem);
   const std::vector<LocalStep> steps = gpu_local_steps();
-  ASSERT_GE(steps.size(), 1u);
+  ASSERT_EQ(steps.size(), flash_kernels().size()) << "every kernel is one";
   EXPECT_EQ(steps[0].name, "flash_forward_fp32");
-  EXPECT_EQ(steps[0].arithmetic(Dtype::kF32).partial_dtype, Dtype::kF32);
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const Dtype dtype = flash_kernels()[i].dtype;
+    EXPECT_EQ(steps[i].arithmetic(dtype).partial_dtype, dtype == Dtype::kF64 ? Dtype::kF64 : Dtype::kF32);
+  }
   LocalProblem local{2, 4, 2, 40, 70, 16, 24, {-kUnbounded, 30}, 0.25};
   Tensors got(problem);
   steps[0].run(local, got.q.view(), got.k.view(), got.v.view(), got.out.view(), got.lse.view(), nullptr);

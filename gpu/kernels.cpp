@@ -57,19 +57,19 @@ Description describe_flash_split_kv() {
 const std::vector<FlashKernel>& flash_kernels() {
   static const std::vector<FlashKernel> kernels{
       {"flash_forward_fp32", Dtype::kF32, describe_flash_forward_fp32, on_host::flash_forward_fp32,
-       RINGPROOF_ON_CUDA(flash_forward_fp32), nullptr, true},
+       RINGPROOF_ON_CUDA(flash_forward_fp32), nullptr},
       {"flash_forward_mma_bf16", Dtype::kBf16, describe_flash_forward_mma<Dtype::kBf16>, on_host::flash_forward_mma,
-       RINGPROOF_ON_CUDA(flash_forward_mma), nullptr, true},
+       RINGPROOF_ON_CUDA(flash_forward_mma), nullptr},
       {"flash_forward_mma_fp16", Dtype::kF16, describe_flash_forward_mma<Dtype::kF16>, on_host::flash_forward_mma,
-       RINGPROOF_ON_CUDA(flash_forward_mma), nullptr, true},
+       RINGPROOF_ON_CUDA(flash_forward_mma), nullptr},
       {"attention_fp64", Dtype::kF64, describe_attention_fp64, on_host::attention_fp64,
-       RINGPROOF_ON_CUDA(attention_fp64), nullptr, false},
+       RINGPROOF_ON_CUDA(attention_fp64), nullptr},
       {"flash_split_kv_fp32", Dtype::kF32, describe_flash_split_kv<Dtype::kF32>, on_host::flash_split_kv_fp32,
-       RINGPROOF_ON_CUDA(flash_split_kv_fp32), flash_split_kv_workspace_bytes, false},
+       RINGPROOF_ON_CUDA(flash_split_kv_fp32), flash_split_kv_workspace_bytes},
       {"flash_split_kv_fp16", Dtype::kF16, describe_flash_split_kv<Dtype::kF16>, on_host::flash_split_kv_fp16,
-       RINGPROOF_ON_CUDA(flash_split_kv_fp16), flash_split_kv_workspace_bytes, false},
+       RINGPROOF_ON_CUDA(flash_split_kv_fp16), flash_split_kv_workspace_bytes},
       {"flash_split_kv_bf16", Dtype::kBf16, describe_flash_split_kv<Dtype::kBf16>, on_host::flash_split_kv_bf16,
-       RINGPROOF_ON_CUDA(flash_split_kv_bf16), flash_split_kv_workspace_bytes, true},
+       RINGPROOF_ON_CUDA(flash_split_kv_bf16), flash_split_kv_workspace_bytes},
   };
   return kernels;
 }

@@ -12,7 +12,8 @@ namespace ringproof {
 /// Starts a kernel on `stream`: null or simt::host::LaunchOptions on the host, a cudaStream_t on the device.
 using FlashLaunch = void(const FlashParams&, void* stream);
 
-/// A kernel of this folder for one storage dtype, with what it declares.
+/// A kernel of this folder for one storage dtype, with what it declares. Beside 16-bit storage it writes its O in fp32
+/// where asked: every kernel is also the compute of a ring.
 struct FlashKernel {
   const char* name;  ///< of its candidate: kernel and dtype
   Dtype dtype;
@@ -20,7 +21,6 @@ struct FlashKernel {
   FlashLaunch* on_host;
   std::function<FlashLaunch> on_cuda;                   ///< empty in a build without CUDA
   std::int64_t (*workspace_bytes)(const FlashParams&);  ///< what FlashParams::workspace must hold; null: nothing
-  bool is_local_step;  ///< writes its O in fp32 where asked: also the compute of a ring
 };
 
 /// Every kernel, written out: nothing registers itself.

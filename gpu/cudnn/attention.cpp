@@ -156,7 +156,7 @@ std::string version_text(std::size_t version) {
 CudnnAttention cudnn_attention(Dtype dtype) {
   const bool is_bf16 = dtype == Dtype::kBf16;
   CudnnAttention cudnn{{is_bf16 ? "cudnn_bf16" : "cudnn_fp16", dtype,
-                        is_bf16 ? describe<Dtype::kBf16> : describe<Dtype::kF16>, nullptr, nullptr, nullptr, false},
+                        is_bf16 ? describe<Dtype::kBf16> : describe<Dtype::kF16>, nullptr, nullptr, nullptr},
                        "",
                        ""};
   if (fe::cudnn_dlhandle == nullptr) fe::cudnn_dlhandle = dlopen(kLibrary, RTLD_NOW | RTLD_GLOBAL);
