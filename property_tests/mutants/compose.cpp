@@ -72,7 +72,15 @@ Mutant kernel_mutant(const MutantFacts& facts, FlashLaunch* edited) {
   FlashKernel kernel = named(flash_kernels(), facts.specimen);
   const Candidate specimen = candidate_on_host(kernel);
   kernel.on_host = edited;
-  return mutant_of(facts, specimen, candidate_on_host(kernel));
+  Candidate candidate = candidate_on_host(kernel);
+  if (facts.head_dim_max > 0) {
+    candidate.describe = [of_whole = candidate.describe, facts](Dtype asked, Direction direction) {
+      Description description = of_whole(asked, direction);
+      description.head_dim_max = facts.head_dim_max;
+      return description;
+    };
+  }
+  return mutant_of(facts, specimen, candidate);
 }
 
 Mutant flash_mutant(const MutantFacts& facts, decltype(&specimen_flash_forward) edited) {

@@ -15,6 +15,7 @@ namespace ringproof {
 struct MutantFacts {
   std::string name, imitates, source, specimen;
   bool ends_in_error;
+  std::int64_t head_dim_max = 0;  ///< of a copy that holds one cut of its kernel; 0: as the specimen
 };
 
 /// An edited kernel of gpu/, or one whose shared header is edited. Specimen: the kernel's name.

@@ -45,10 +45,10 @@ KERNELS = {
     "flash_split_kv_fp32": ("gpu/flash_split_kv.cuh", "flash_split_kv_fp32"),
 }
 # By specimen, what a copy starts instead: one cut of a kernel that has many, which would take long
-# to compile.
+# to compile; and the largest head dim of that cut, beyond which the copy is not asked.
 LAUNCHES = {
-    "flash_forward_mma_bf16": "launch_flash_forward_mma_as<MmaShape<bf16, 96, 96>>",
-    "flash_forward_mma_fp16": "launch_flash_forward_mma_as<MmaShape<fp16, 96, 96>>",
+    "flash_forward_mma_bf16": ("launch_flash_forward_mma_as<MmaShape<bf16, 96, 96>>", 96),
+    "flash_forward_mma_fp16": ("launch_flash_forward_mma_as<MmaShape<fp16, 96, 96>>", 96),
 }
 KERNEL_SOURCES = sorted({source for source, _ in KERNELS.values()})
 # By source, what else is edited.
@@ -147,7 +147,7 @@ def moved(mutant, edited):
             raise ValueError(f"{mutant.source}: want '{NAMESPACE}' exactly once")
         return edited.replace(NAMESPACE, f"namespace ringproof::{mutant.space} {{")
     function = mutant.kind.function
-    launch = LAUNCHES.get(mutant.specimen, "launch_" + function)
+    launch, _ = LAUNCHES.get(mutant.specimen, ("launch_" + function, 0))
     entry = KERNEL_ENTRY.format(space=mutant.space, function=function, launch=launch)
     return f"#undef SIMT_BACKEND\n#define SIMT_BACKEND {mutant.space}\n{edited}{entry}"
 
@@ -201,6 +201,7 @@ def registry_of(mutants, unseen):
                 quoted(mutant.source),
                 quoted(mutant.specimen),
                 str(mutant.ends_in_error).lower(),
+                str(LAUNCHES.get(mutant.specimen, ("", 0))[1]),
             ]
         )
         lines.append(f"      {kind.compose}({{{facts}}}, {mutant.space}::{kind.function}),")
