@@ -5,6 +5,7 @@
 
 #include "distributed/candidates.h"
 #include "distributed/communicator_threads.h"
+#include "distributed/simulated_ranks.h"
 #include "gpu/candidates.h"
 #include "reference/spec/error.h"
 
@@ -49,7 +50,7 @@ Candidate specimen_flash_of(const std::string& name, decltype(&specimen_flash_fo
 
 Mutant mutant_of(const MutantFacts& facts, const Candidate& specimen, Candidate candidate) {
   candidate.name = "mutant:" + facts.name;
-  return {facts.name, facts.imitates, facts.source, facts.ends_in_error, specimen, candidate};
+  return {facts.name, facts.imitates, facts.source, facts.ends_in_error, specimen, candidate, {}};
 }
 
 // `edit` puts the edited function into the composition of the specimen.
@@ -61,7 +62,15 @@ Mutant composed_ring(const MutantFacts& facts, const Edit& edit) {
   composition.local_step = step_name == "double" ? double_step() : named(gpu_local_steps(), step_name);
   composition.launcher = threads_launcher(kDeadline);
   edit(composition);
-  return mutant_of(facts, named(distributed_candidates(), facts.specimen), ring_candidate(composition));
+  Mutant mutant = mutant_of(facts, named(distributed_candidates(), facts.specimen), ring_candidate(composition));
+  const auto make = [composition](const Launcher& launcher) {
+    RingComposition moved = composition;
+    moved.launcher = launcher;
+    return ring_candidate(moved);
+  };
+  mutant.simulated = on_simulated_ranks(make, 1, kDeadline);
+  mutant.simulated.name = mutant.candidate.name;
+  return mutant;
 }
 
 }  // namespace

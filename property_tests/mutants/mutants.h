@@ -14,6 +14,7 @@ struct Mutant {
   std::string source;    ///< the edited file
   bool ends_in_error;    ///< detected as a failed call (inconclusive) instead of by its numbers (rejected)
   Candidate specimen, candidate;
+  Candidate simulated{};  ///< of attention over ranks: the candidate with its ranks simulated; without a name else
 };
 
 /// A fault that no check can see on the fast Cases, in principle: unseen.txt.

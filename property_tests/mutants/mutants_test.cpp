@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <ostream>
 #include <set>
 
@@ -83,6 +84,47 @@ TEST(TheHandful, HoldsAMutantOfEverySource) {
   for (const Mutant& mutant : mutants()) sources.insert(mutant.source);
   for (const Mutant& mutant : handful()) in_handful.insert(mutant.source);
   EXPECT_EQ(in_handful, sources);
+}
+
+// The Cases of the fast tier that have ranks, the short ones first.
+std::vector<Reference> fast_cases_of_ranks() {
+  std::ifstream file(RINGPROOF_FAST_CASES);
+  std::vector<Reference> all;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line.starts_with('#') || line.find("/real(") != std::string::npos) continue;
+    const Case c = parse_case(line);
+    if (c.problem.topology.rank_count > 1) all.push_back(prepare(c, 2));
+  }
+  std::stable_sort(all.begin(), all.end(),
+                   [](const Reference& a, const Reference& b) { return a.time_ms < b.time_ms; });
+  return all;
+}
+
+Outcome outcome_in_simulator(const Candidate& candidate, const std::vector<Reference>& references, Outcome want) {
+  Outcome outcome = Outcome::kAccepted;
+  Buffers buffers;
+  for (const Reference& reference : references) {
+    const Got got = run(candidate, reference, buffers);
+    if (got.status == CallStatus::kUnsupported) continue;
+    const Dtype storage = reference.c.problem.dtype;
+    const Arithmetic arithmetic = resolve(candidate.describe(storage, Direction::kForward).arithmetic, storage);
+    outcome = worst(outcome, verify_case(compare(candidate.name, reference, arithmetic, got)).outcome);
+    if (outcome == want) break;
+  }
+  return outcome;
+}
+
+TEST(TheMutants, OfRanksAreCaughtOnTheFastCasesInTheSimulatorToo) {
+  const std::vector<Reference> references = fast_cases_of_ranks();
+  int count = 0;
+  for (const Mutant& mutant : mutants()) {
+    EXPECT_EQ(mutant.simulated.name.empty(), !mutant.source.starts_with("distributed/")) << mutant.name;
+    if (mutant.simulated.name.empty()) continue;
+    ++count;
+    const Outcome want = mutant.ends_in_error ? Outcome::kInconclusive : Outcome::kRejected;
+    EXPECT_EQ(outcome_in_simulator(mutant.simulated, references, want), want) << mutant.name;
+  }
+  EXPECT_GE(count, 25);
 }
 
 TEST(TheMutants, EditTheRealKernelAndTheRealRing) {
