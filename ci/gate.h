@@ -11,7 +11,7 @@
 
 namespace ringproof {
 
-class MpiJob;
+struct ProcessJob;
 
 /// Of kernels in processes of their own.
 struct WorkerOptions {
@@ -31,13 +31,13 @@ struct GateOptions {
   bool shrink = true;                 ///< look for the smallest Case that still fails
   int threads = 0;                    ///< of the oracle; 0: all cores
   SamplingRule sampling{4e12, 256};   ///< beyond half a minute of two cores
-  std::string transport = "threads";  ///< of rings: threads, mpi or simulated
+  std::string transport = "threads";  ///< of rings: threads, mpi, nccl or simulated
   std::string launcher;               ///< "mpirun": start it, and this command in it
   int ranks = 0;                      ///< of the launcher; 0: as many as the Cases need
-  double deadline_seconds = 60;       ///< of every wait over mpi or simulated
+  double deadline_seconds = 60;       ///< of every wait over mpi, nccl or simulated
   WorkerOptions workers;
   std::vector<RingComposition> rings = ring_compositions();  ///< what runs over mpi, by name
-  MpiJob* job = nullptr;                                     ///< whose process 0 this is; null without --transport mpi
+  const ProcessJob* job = nullptr;                           ///< whose process 0 this is; null unless over mpi or nccl
 };
 
 /// Judges candidates on Cases: progress on stderr, the table on stdout, records in `out`. Ctrl-C ends it

@@ -43,7 +43,7 @@ GateRun::GateRun(const GateOptions& options, std::vector<Case> cases, const Mach
       not_run_.push_back({candidate.name, candidate.not_run_reason});
     }
   }
-  not_run_.push_back({"transport nccl", "not built in this version"});
+  if (!nccl_not_run_reason(options).empty()) not_run_.push_back({"transport nccl", nccl_not_run_reason(options)});
   if (!mpi_not_run_reason(options).empty()) not_run_.push_back({"transport mpi", mpi_not_run_reason(options)});
   if (!options.out.empty()) writer_.emplace(options.out);
   for (const Candidate& candidate : candidates_) sessions_.emplace_back(candidate, cases_asked());
@@ -190,6 +190,7 @@ void GateRun::print_trouble(const CaseVerdict& verdict, const std::string& candi
   for (const std::string& warning : verdict.warnings) fmt::print("  {}\n", warning);
   std::string command = "ringproof gate";
   if (options_.transport == "mpi") command += " --launcher mpirun";
+  if (options_.transport == "nccl") command += " --transport nccl";
   if (options_.transport == "simulated") command += " --transport simulated";
   fmt::print("  rerun: {} --candidate {} --case '{}'\n", command, candidate, verdict.case_line);
   if (is_shrunk) {
@@ -255,7 +256,7 @@ std::vector<std::string> GateRun::missing_requirements() const {
     return candidate.name.ends_with(":cuda");  // it is here only if a device is
   });
   for (const std::string& need : options_.require) {
-    const bool is_here = (need == "cuda" && on_cuda) || (need == "mpi" && options_.job != nullptr);
+    const bool is_here = (need == "cuda" && on_cuda) || (need == options_.transport && options_.job != nullptr);
     if (!is_here) missing.push_back(need);
   }
   return missing;

@@ -87,13 +87,15 @@ std::string refuse_negative(const std::string& text) {
 // Where the ranks of a ring run.
 void add_transport(CLI::App& gate, GateOptions& options) {
   gate.add_option("--transport", options.transport,
-                  "Of rings: threads; mpi, in a job started by mpirun or srun; simulated, which lets computations and "
+                  "Of rings: threads; mpi, in a job started by mpirun or srun; nccl, in one of a process per GPU; "
+                  "simulated, which lets computations and "
                   "transfers happen in random orders (of --seed) and rejects every race, by rank, step and buffer")
       ->capture_default_str();
   gate.add_option("--launcher", options.launcher, "mpirun: start it, with this command on every rank");
   gate.add_option("--ranks", options.ranks, "Processes for the launcher (default: as many as the Cases need)")
       ->check(CLI::Range(1, 4096));
-  gate.add_option("--deadline", options.deadline_seconds, "Seconds any wait of a rank may take over mpi or simulated")
+  gate.add_option("--deadline", options.deadline_seconds,
+                  "Seconds any wait of a rank may take over mpi, nccl or simulated")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
 }

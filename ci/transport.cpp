@@ -17,9 +17,11 @@
 #include <fstream>
 #include <thread>
 
+#include "ci/transport_nccl.h"
+#include "distributed/remote_ranks.h"
 #include "reference/spec/error.h"
 #ifdef RINGPROOF_WITH_MPI
-#include "distributed/remote_ranks.h"
+#include "distributed/communicator_mpi.h"
 #endif
 
 namespace ringproof {
@@ -32,10 +34,11 @@ constexpr const char* kReportsVariable = kMpiReportsVariable;
 constexpr const char* kReportsVariable = "";
 #endif
 
-ExitCode not_here(const GateOptions& options, const std::string& reason) {
-  fmt::print("not run: transport mpi: {}\n", reason);
-  const bool is_required = std::find(options.require.begin(), options.require.end(), "mpi") != options.require.end();
-  if (is_required) fmt::print("inconclusive: --require mpi: not here\n");
+ExitCode not_here(const GateOptions& options, const std::string& transport, const std::string& reason) {
+  fmt::print("not run: transport {}: {}\n", transport, reason);
+  const bool is_required =
+      std::find(options.require.begin(), options.require.end(), transport) != options.require.end();
+  if (is_required) fmt::print("inconclusive: --require {}: not here\n", transport);
   return is_required ? ExitCode::kInconclusive : ExitCode::kAccepted;
 }
 
@@ -108,10 +111,10 @@ std::string reports_in(const std::string& folder, int ranks) {
 
 ExitCode run_under_mpirun(const GateOptions& options) {
 #ifndef RINGPROOF_WITH_MPI
-  return not_here(options, "built without MPI; install libopenmpi-dev and build again");
+  return not_here(options, "mpi", "built without MPI; install libopenmpi-dev and build again");
 #endif
   const std::string mpirun = path_of("mpirun");
-  if (mpirun.empty()) return not_here(options, "there is no mpirun on the path; install openmpi-bin");
+  if (mpirun.empty()) return not_here(options, "mpi", "there is no mpirun on the path; install openmpi-bin");
   int ranks = options.ranks;
   if (ranks == 0) {
     CaseChoice choice = options.cases;
@@ -151,7 +154,7 @@ void leave_outcome(ExitCode code) {
 // A process other than 0. After a failure it waits for process 0 to end the job, and then does so itself.
 ExitCode serve(MpiJob& job, const GateOptions& options, std::chrono::milliseconds deadline) {
   try {
-    serve_ranks(job, options.rings);
+    serve_ranks(process_job(job), options.rings);
   } catch (const Error& error) {
     fmt::print(stderr, "ringproof: {}\n", error.what());
     std::fflush(stderr);
@@ -164,7 +167,8 @@ ExitCode run_in_job(GateOptions options) {
   const std::chrono::milliseconds deadline = deadline_of(options);
   MpiJob job(deadline);
   if (job.world().rank() != 0) return serve(job, options, deadline);
-  options.job = &job;
+  const ProcessJob process = process_job(job);
+  options.job = &process;
   ExitCode code = ExitCode::kInconclusive;
   try {
     job.run_beside([&] { code = run_gate(options); });
@@ -176,7 +180,7 @@ ExitCode run_in_job(GateOptions options) {
   }
   std::fflush(nullptr);
   leave_outcome(code);
-  end_service(job);
+  end_service(process);
   return static_cast<ExitCode>(job.end(static_cast<int>(code)));
 }
 #endif
@@ -184,8 +188,9 @@ ExitCode run_in_job(GateOptions options) {
 }  // namespace
 
 ExitCode run_gate_on_transport(GateOptions options) {
-  if (options.transport != "threads" && options.transport != "mpi" && options.transport != "simulated") {
-    throw InputError("--transport knows threads, mpi and simulated, not '" + options.transport + "'");
+  constexpr const char* kTransports[] = {"threads", "mpi", "nccl", "simulated"};
+  if (std::find(std::begin(kTransports), std::end(kTransports), options.transport) == std::end(kTransports)) {
+    throw InputError("--transport knows threads, mpi, nccl and simulated, not '" + options.transport + "'");
   }
   if (!options.launcher.empty() && options.launcher != "mpirun") {
     throw InputError("--launcher knows mpirun, not '" + options.launcher + "'");
@@ -194,7 +199,14 @@ ExitCode run_gate_on_transport(GateOptions options) {
   if (!options.launcher.empty() && options.transport == "simulated") {
     throw InputError("--transport simulated runs in this process; leave --launcher out");
   }
+  if (!options.launcher.empty() && options.transport == "nccl") {
+    throw InputError("--launcher mpirun starts processes over MPI; start --transport nccl by torchrun, mpirun or srun");
+  }
   if (!options.launcher.empty()) return run_under_mpirun(options);
+  if (options.transport == "nccl") {
+    const std::string missing = nccl_not_here_reason();
+    return missing.empty() ? run_gate_over_nccl(std::move(options)) : not_here(options, "nccl", missing);
+  }
   if (options.transport != "mpi") return run_gate(options);
 #ifdef RINGPROOF_WITH_MPI
   if (!is_in_mpi_job()) {
@@ -202,7 +214,7 @@ ExitCode run_gate_on_transport(GateOptions options) {
   }
   return run_in_job(std::move(options));
 #else
-  return not_here(options, mpi_not_run_reason(options));
+  return not_here(options, "mpi", mpi_not_run_reason(options));
 #endif
 }
 
@@ -212,50 +224,45 @@ std::vector<Candidate> on_transport(const GateOptions& options, std::vector<Cand
   if (options.transport == "simulated") {
     for (Candidate& one : candidates) one = simulated(one, options.cases.seed, deadline_of(options));
   }
-#ifdef RINGPROOF_WITH_MPI
   if (options.job == nullptr) return candidates;
   for (Candidate& candidate : candidates) {
     for (const RingComposition& composition : options.rings) {
       if (composition.name == candidate.name) candidate = remote_candidate(*options.job, composition);
     }
   }
-#endif
   return candidates;
 }
 
 std::vector<Case> cases_on_transport(const GateOptions& options, std::vector<Case> cases) {
-#ifdef RINGPROOF_WITH_MPI
   if (options.job == nullptr) return cases;
-  const int ranks = options.job->world().rank_count();
+  const int ranks = options.job->world->rank_count();
   const std::optional<Topology>& asked = options.cases.topology;
   if (asked && asked->rank_count > ranks) {
-    throw InputError(
-        fmt::format("the topology {} needs {} processes and this MPI job has {}; start more with mpirun -n",
-                    to_string(*asked), asked->rank_count, ranks));
+    throw InputError(fmt::format("the topology {} needs {} processes and this {} job has {}; start more",
+                                 to_string(*asked), asked->rank_count, options.job->transport, ranks));
   }
   const std::size_t before = cases.size();
   std::erase_if(cases, [&](const Case& c) { return c.problem.topology.rank_count > ranks; });
   if (cases.size() < before) {
     fmt::print("not asked: {} Cases of more than {} ranks\n", before - cases.size(), ranks);
   }
-#endif
   return cases;
 }
 
-bool has_failed(const GateOptions& options) {
-#ifdef RINGPROOF_WITH_MPI
-  return options.job != nullptr && !options.job->failure().empty();
-#else
-  return options.job != nullptr;
-#endif
-}
+bool has_failed(const GateOptions& options) { return options.job != nullptr && !options.job->failure().empty(); }
 
 std::string mpi_not_run_reason(const GateOptions& options) {
 #ifdef RINGPROOF_WITH_MPI
-  return options.job != nullptr ? "" : "not asked for; add --launcher mpirun";
+  return options.transport == "mpi" ? "" : "not asked for; add --launcher mpirun";
 #else
-  return options.job != nullptr ? "" : "built without MPI; install libopenmpi-dev and build again";
+  return "built without MPI; install libopenmpi-dev and build again";
 #endif
+}
+
+std::string nccl_not_run_reason(const GateOptions& options) {
+  if (options.transport == "nccl") return "";
+  const std::string missing = nccl_not_here_reason();
+  return missing.empty() ? "not asked for; start it by torchrun, mpirun or srun with --transport nccl" : missing;
 }
 
 }  // namespace ringproof

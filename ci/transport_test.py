@@ -184,5 +184,22 @@ class OverMpi(unittest.TestCase):
         self.assertEqual(code, 0, said)
 
 
+class Nccl(unittest.TestCase):
+    def test_without_a_gpu_it_is_a_line_not_run_and_never_accepted(self):
+        done = gate("--transport", "nccl")
+        if "not run: transport nccl: " not in done.stdout:
+            self.skipTest("there is a GPU here")
+        self.assertEqual(done.returncode, 0)
+        self.assertNotIn("accepted", done.stdout)
+        done = gate("--transport", "nccl", "--require", "nccl")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("inconclusive: --require nccl: not here", done.stdout)
+
+    def test_mpirun_is_no_launcher_of_it(self):
+        done = gate("--transport", "nccl", "--launcher", "mpirun")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("start --transport nccl by torchrun, mpirun or srun", done.stderr)
+
+
 if __name__ == "__main__":
     unittest.main()

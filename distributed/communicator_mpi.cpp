@@ -544,6 +544,18 @@ std::string MpiJob::failure() {
 
 int MpiJob::end(int exit_code) { return world_->end(exit_code); }
 
+ProcessJob process_job(MpiJob& job) {
+  return {"MPI",
+          &job.world(),
+          [&job](int rank, std::span<const std::byte> bytes) { job.send(rank, bytes); },
+          [&job](int rank) { return job.receive(rank); },
+          [&job](int rank) { return job.receive_while_it_beats(rank); },
+          [&job](std::span<const int> ranks, bool is_watched) { job.beat(ranks, is_watched); },
+          [&job](const std::function<void()>& task) { job.on_own_thread(task); },
+          [&job](const std::string& sentence) { job.fail(sentence); },
+          [&job] { return job.failure(); }};
+}
+
 bool is_in_mpi_job() {
   for (const char* const name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"}) {
     if (std::getenv(name) != nullptr) return true;

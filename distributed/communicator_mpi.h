@@ -11,6 +11,7 @@
 
 #include "distributed/communicator.h"
 #include "distributed/errands.h"
+#include "distributed/process_job.h"
 
 namespace ringproof {
 
@@ -74,6 +75,9 @@ class MpiJob {
   Errands errands_;
   std::thread::id owner_ = std::this_thread::get_id();
 };
+
+/// `job`, which outlives it, as a judge uses it.
+ProcessJob process_job(MpiJob& job);
 
 /// Whether a launcher of MPI started this process: its variables are set.
 bool is_in_mpi_job();

@@ -430,4 +430,16 @@ std::vector<std::byte> NcclJob::receive(int rank, bool is_patient) { return worl
 void NcclJob::fail(const std::string& sentence) { world_->peers().fail(sentence); }
 std::string NcclJob::failure() const { return world_->peers().failure(); }
 
+ProcessJob process_job(NcclJob& job) {
+  return {"NCCL",
+          &job.world(),
+          [&job](int rank, std::span<const std::byte> bytes) { job.send(rank, bytes); },
+          [&job](int rank) { return job.receive(rank, false); },
+          [&job](int rank) { return job.receive(rank, true); },
+          [](std::span<const int>, bool) {},
+          [](const std::function<void()>& task) { task(); },
+          [&job](const std::string& sentence) { job.fail(sentence); },
+          [&job] { return job.failure(); }};
+}
+
 }  // namespace ringproof

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "distributed/communicator.h"
+#include "distributed/process_job.h"
 
 namespace ringproof {
 
@@ -57,5 +58,9 @@ class NcclJob {
   class World;
   std::unique_ptr<World> world_;
 };
+
+/// `job`, which outlives it, as a judge uses it. Its processes wait for their next call until they hear of its end:
+/// a process 0 that stops, and does not end, keeps them.
+ProcessJob process_job(NcclJob& job);
 
 }  // namespace ringproof

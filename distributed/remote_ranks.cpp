@@ -178,13 +178,13 @@ class Meeting {
   std::exception_ptr thrown_;
 };
 
-Status make_calls(MpiJob& job, const RingComposition& composition, std::uint64_t case_id,
+Status make_calls(const ProcessJob& job, const RingComposition& composition, std::uint64_t case_id,
                   const std::vector<std::optional<Call>>& calls, std::vector<RankReport>& reports) {
   const auto ranks = static_cast<int>(calls.size());
   for (int rank = 1; rank < ranks; ++rank) {
     job.send(rank, request_of(composition.name, case_id, *calls[static_cast<std::size_t>(rank)]).bytes());
   }
-  SubgroupCommunicator communicator(job.world(), first_ranks(ranks));
+  SubgroupCommunicator communicator(*job.world, first_ranks(ranks));
   const Call& own = *calls.front();
   Status status = forward_on(composition, communicator, case_id, own.problem, own.q, own.k, own.v, own.out, own.lse,
                              &reports.front());
@@ -204,14 +204,14 @@ Status make_calls(MpiJob& job, const RingComposition& composition, std::uint64_t
   return status;
 }
 
-void on_processes(MpiJob& job, const RingComposition& composition, std::uint64_t& calls,
+void on_processes(const ProcessJob& job, const RingComposition& composition, std::uint64_t& calls,
                   std::vector<RankReport>& reports, const Topology& topology, const RankBody& body) {
   const int ranks = topology.rank_count;
-  if (!job.failure().empty()) throw Error("the MPI job has failed: " + job.failure());
-  if (ranks > job.world().rank_count()) {
+  if (!job.failure().empty()) throw Error("the " + job.transport + " job has failed: " + job.failure());
+  if (ranks > job.world->rank_count()) {
     throw InputError("the topology " + to_string(topology) + " needs " + std::to_string(ranks) +
-                     " processes and this " + "MPI job has " + std::to_string(job.world().rank_count()) +
-                     "; start more with mpirun -n");
+                     " processes and this " + job.transport + " job has " + std::to_string(job.world->rank_count()) +
+                     "; start more");
   }
   reports.assign(static_cast<std::size_t>(ranks), {});
   Meeting meeting(ranks);
@@ -233,7 +233,7 @@ void on_processes(MpiJob& job, const RingComposition& composition, std::uint64_t
   std::exception_ptr thrown;
   try {
     job.on_own_thread([&] {
-      const std::vector<int> idle = ranks_from(ranks, job.world().rank_count());
+      const std::vector<int> idle = ranks_from(ranks, job.world->rank_count());
       job.beat(idle, true);
       meeting.serve([&](const std::vector<std::optional<Call>>& asked) {
         return make_calls(job, composition, ++calls, asked, reports);
@@ -248,7 +248,7 @@ void on_processes(MpiJob& job, const RingComposition& composition, std::uint64_t
 }
 
 // One request, on the process of a rank.
-Message answer_to(MpiJob& job, const std::vector<RingComposition>& compositions, Message& request) {
+Message answer_to(const ProcessJob& job, const std::vector<RingComposition>& compositions, Message& request) {
   const std::string name = request.take_text();
   const auto composition = std::find_if(compositions.begin(), compositions.end(),
                                         [&](const RingComposition& one) { return one.name == name; });
@@ -257,7 +257,7 @@ Message answer_to(MpiJob& job, const std::vector<RingComposition>& compositions,
   Problem problem = parse_case(request.take_text()).problem;
   MaskTables tables;
   tables.hand_to(problem);
-  problem.rank = job.world().rank();
+  problem.rank = job.world->rank();
   const bool has_lse = request.take_number() != 0;
   const std::int64_t rows = owned_token_count(problem.topology, problem.rank, problem.seqlen_q);
   const std::int64_t keys = owned_token_count(problem.topology, problem.rank, problem.seqlen_kv);
@@ -273,7 +273,7 @@ Message answer_to(MpiJob& job, const std::vector<RingComposition>& compositions,
   const Tensor lse = has_lse ? tensor(dtype_of_lse(problem.dtype), problem.shape_lse(), rows) : Tensor();
   const TensorView lse_view = lse.view();
   RankReport report;
-  SubgroupCommunicator communicator(job.world(), first_ranks(problem.topology.rank_count));
+  SubgroupCommunicator communicator(*job.world, first_ranks(problem.topology.rank_count));
   const Status status = forward_on(*composition, communicator, case_id, problem, q.view(), k.view(), v.view(),
                                    out.view(), has_lse ? &lse_view : nullptr, &report);
   Message answer;
@@ -286,7 +286,7 @@ Message answer_to(MpiJob& job, const std::vector<RingComposition>& compositions,
 
 }  // namespace
 
-Candidate remote_candidate(MpiJob& job, const RingComposition& composition) {
+Candidate remote_candidate(const ProcessJob& job, const RingComposition& composition) {
   Candidate candidate = ring_candidate(composition);
   const auto reports = std::make_shared<std::vector<RankReport>>();
   candidate.rank_reports = [reports] { return *reports; };
@@ -297,14 +297,14 @@ Candidate remote_candidate(MpiJob& job, const RingComposition& composition) {
   return candidate;
 }
 
-void serve_ranks(MpiJob& job, const std::vector<RingComposition>& compositions) {
+void serve_ranks(const ProcessJob& job, const std::vector<RingComposition>& compositions) {
   for (;;) {
-    Message request(job.receive_while_it_beats(0));
+    Message request(job.receive_next(0));
     if (request.bytes().empty()) return;
     try {
       job.send(0, answer_to(job, compositions, request).bytes());
     } catch (const std::exception& error) {
-      const std::string name = "rank " + std::to_string(job.world().rank());
+      const std::string name = "rank " + std::to_string(job.world->rank());
       const std::string sentence = error.what();
       if (job.failure().empty()) job.fail(sentence.starts_with(name) ? sentence : name + ": " + sentence);
       throw Error(sentence);
@@ -312,9 +312,9 @@ void serve_ranks(MpiJob& job, const std::vector<RingComposition>& compositions) 
   }
 }
 
-void end_service(MpiJob& job) {
+void end_service(const ProcessJob& job) {
   if (!job.failure().empty()) return;
-  for (int rank = 1; rank < job.world().rank_count(); ++rank) job.send(rank, {});
+  for (int rank = 1; rank < job.world->rank_count(); ++rank) job.send(rank, {});
 }
 
 }  // namespace ringproof

@@ -1,0 +1,72 @@
+// Unlike MPI, NCCL has no launcher of its own: processes are started by torchrun, mpirun, srun or a shell loop, and
+// meet at the address that these tell (distributed/job_place.h).
+
+#include "ci/transport_nccl.h"
+
+#include "reference/spec/error.h"
+#ifdef RINGPROOF_WITH_NCCL
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "distributed/communicator_nccl.h"
+#include "distributed/communicator_nccl_library.h"
+#include "distributed/job_place.h"
+#include "distributed/remote_ranks.h"
+#include "distributed/side_channel.h"
+#endif
+
+namespace ringproof {
+
+#ifndef RINGPROOF_WITH_NCCL
+
+std::string nccl_not_here_reason() { return "built without NCCL; install CUDA and libnccl-dev and build again"; }
+
+ExitCode run_gate_over_nccl(GateOptions) { throw Error(nccl_not_here_reason()); }
+
+#else
+
+std::string nccl_not_here_reason() { return nccl_missing_reason(); }
+
+ExitCode run_gate_over_nccl(GateOptions options) {
+  const std::optional<JobPlace> place = job_place([](const char* name) { return std::getenv(name); });
+  if (!place) {
+    throw InputError(
+        "--transport nccl runs in a job of one process per GPU; start it by torchrun, mpirun or srun, or set RANK, "
+        "WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT");
+  }
+  const std::chrono::milliseconds deadline(static_cast<std::int64_t>(1000 * options.deadline_seconds));
+  NcclJob nccl({place->rank,
+                place->rank_count,
+                place->local_rank,
+                connect_ranks(place->rank, place->rank_count, place->host, place->port, deadline),
+                deadline,
+                {}});
+  const ProcessJob job = process_job(nccl);
+  ExitCode code = ExitCode::kInconclusive;
+  try {
+    if (place->rank == 0) {
+      options.job = &job;
+      code = run_gate(options);
+      end_service(job);
+    } else {
+      serve_ranks(job, options.rings);
+      code = ExitCode::kAccepted;  // what process 0 says counts
+    }
+    nccl.run([](Communicator&) {});  // the end, for all
+  } catch (const InputError& error) {
+    fmt::print(stderr, "ringproof: {}\n", error.what());
+    code = ExitCode::kBadInput;
+    end_service(job);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "ringproof: {}\n", error.what());
+    code = ExitCode::kInconclusive;
+  }
+  std::fflush(nullptr);
+  return code;
+}
+
+#endif
+
+}  // namespace ringproof

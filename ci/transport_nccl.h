@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+
+#include "ci/gate.h"
+
+namespace ringproof {
+
+/// Why rings cannot run over NCCL on this machine, or in this build; empty when they can.
+std::string nccl_not_here_reason();
+
+/// run_gate() as one process of a job over NCCL, a GPU per process: process 0 judges, the others compute their ranks
+/// and print nothing. Local steps of rings are those of the host, on memory that the GPU reaches too. Throws InputError
+/// where no launcher has said which process this is.
+ExitCode run_gate_over_nccl(GateOptions options);
+
+}  // namespace ringproof
