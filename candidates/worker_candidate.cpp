@@ -63,7 +63,12 @@ class Worker {
           checked_description(answer.description, static_cast<Dtype>(asked.first), answer.has_backward, name_);
     }
     const DescribeAnswer& all = said_.at({0, 0});
+    if ((all.description.features & kWantsDeviceMemory) != 0) {
+      not_run = "it wants device memory, and this version's workers hand out host memory only";
+      return {};
+    }
     std::vector<std::string> notes = all.notes;
+    if (is_foreign_) notes.push_back("it runs in the process that called the command: a crash ends that process");
     if (all.description.name[0] != '\0') notes.push_back("it calls itself " + std::string(all.description.name));
     if (all.has_backward) notes.push_back("its backward is not run: this version judges the forward pass");
     return notes;

@@ -60,6 +60,10 @@ class New(unittest.TestCase):
             build = re.search(r"^    nvcc (.*)$", readme, re.M).group(1)
             done = run([nvcc, *build.split()], f"{folder}/mine")
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            gate = ["ringproof", "gate", "--candidate", "./libattention.so", "--case", SMALL]
+            done = run(gate, f"{folder}/mine")
+            self.assertIn("not run: ./libattention.so: it wants device memory", done.stdout)
+            self.assertNotIn("accepted (", done.stdout)
 
     def test_a_folder_that_holds_something_is_left_alone(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

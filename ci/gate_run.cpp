@@ -23,6 +23,12 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// A candidate's name as a word of the shell: commands and paths may hold anything but a quote.
+std::string in_shell(const std::string& name) {
+  const bool is_word = name.find_first_of(" {}$*?;&|<>()\"\\`") == std::string::npos;
+  return is_word ? name : "'" + name + "'";
+}
+
 // A statement a line.
 std::string in_lines(std::string text) {
   for (std::size_t at = text.find("; "); at != std::string::npos; at = text.find("; ", at)) text.replace(at, 2, "\n  ");
@@ -192,9 +198,10 @@ void GateRun::print_trouble(const CaseVerdict& verdict, const std::string& candi
   if (options_.transport == "mpi") command += " --launcher mpirun";
   if (options_.transport == "nccl") command += " --transport nccl";
   if (options_.transport == "simulated") command += " --transport simulated";
-  fmt::print("  rerun: {} --candidate {} --case '{}'\n", command, candidate, verdict.case_line);
+  const std::string named = in_shell(candidate);
+  fmt::print("  rerun: {} --candidate {} --case '{}'\n", command, named, verdict.case_line);
   if (is_shrunk) {
-    fmt::print("  the smallest Case found that still fails: {} --candidate {} --case '{}'\n", command, candidate,
+    fmt::print("  the smallest Case found that still fails: {} --candidate {} --case '{}'\n", command, named,
                verdict.smallest_case);
   }
   std::fflush(stdout);
@@ -216,7 +223,11 @@ std::vector<Verdict> GateRun::verdicts() {
         coverage_.enter(candidate.describe(key.second, Direction::kForward), key.second, promises_a_tier(), verdict);
         all.push_back(std::move(verdict));
       } else {
-        outside += fmt::format("{}{} of {}", outside.empty() ? "" : ", ", verdict.count_cases, to_string(key.second));
+        // Why, where the dtype alone does not say it.
+        const std::string& reason = group.evidence.front().reason;
+        const bool is_dtype = reason == to_string(key.second);
+        outside += fmt::format("{}{} of {}{}", outside.empty() ? "" : ", ", verdict.count_cases, to_string(key.second),
+                               is_dtype ? "" : " (" + reason + ")");
       }
     }
     if (!outside.empty()) not_asked_.push_back({candidate.name, "Cases outside its declaration: " + outside});

@@ -135,6 +135,7 @@ class Command(unittest.TestCase):
         ungrouped = SMALL.replace("hkv1", "hkv2")
         for command, code, words in (
             ("true", 3, "left no out.npy"),
+            ("true", 3, "rerun: ringproof gate --candidate 'cmd:true {in} {out}' --case"),
             ("false", 3, "the command exited with code 1"),
             ("exit 77 #", 3, "nothing judged"),
             ("kill -9 $$ #", 3, "ended by signal 9"),
