@@ -77,6 +77,7 @@ AlteredRows::AlteredRows(const Reference& whole, std::int64_t rows_max, std::int
   }
   exact_.status = CallStatus::kReturned;
   exact_.has_lse = true;
+  exact_.answers_every_row = false;
   exact_.time_ms = 0;
   exact_.out = Tensor(dtype_of_out(p.dtype), p.shape_out());
   exact_.lse = Tensor(dtype_of_lse(p.dtype), p.shape_lse());

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "reference/judge/bound_lse_range.h"
 #include "reference/judge/bound_probabilistic.h"
 #include "reference/judge/independent.h"
 #include "reference/judge/rank_traffic.h"
@@ -133,12 +134,25 @@ bool holds_nan(const TensorView& view, std::int64_t b, std::int64_t h, std::int6
   return false;
 }
 
-// Rows outside a sample are held to no bound; but no answer of finite inputs is NaN, and looking for one is cheap.
+bool is_finite(const Inputs& in) { return is_finite(in.q) && is_finite(in.k) && is_finite(in.v); }
+
+// Of rows outside a sample lse is held to the nearest number that it may be.
+void look_at_lse_outside_the_sample(const Reference& reference, const Arithmetic& arithmetic, const Got& got,
+                                    TensorEvidence& lse) {
+  const TensorView view = got.lse.view();
+  for_each_lse_range(reference, arithmetic, got.lse_leaves_sink_out, [&](std::int64_t row, const LseRange& range) {
+    if (!got.rows_spoiled.empty() && got.rows_spoiled[static_cast<std::size_t>(row)]) return;
+    const auto index = index_of(view.shape, row);
+    const double value = view.load(index[0], index[1], index[2], 0);
+    if (!std::isfinite(range.bound) || std::isnan(value)) return;  // a NaN is a fault of structure
+    judge_element(lse, view.dtype, index, std::clamp(value, range.least, range.largest), 0, value, range.bound);
+  });
+}
+
+// O of rows outside a sample is held to no bound; but no answer of finite inputs is NaN, and looking for one is cheap.
+// Requires finite inputs.
 void look_for_nan_outside_the_sample(const Reference& reference, const Got& got, Evidence& evidence) {
   const std::vector<std::int64_t>& sample = reference.want.rows;
-  const Inputs& in = reference.inputs;
-  if (sample.empty() || reference.inputs_with_special) return;
-  if (!is_finite(in.q) || !is_finite(in.k) || !is_finite(in.v)) return;
   const Visibility visibility(reference.c.problem);
   const Shape shape = reference.c.problem.shape_lse();
   std::int64_t count = 0;
@@ -239,9 +253,13 @@ Evidence compare(const std::string& candidate, const Reference& reference, const
   evidence.warnings = got.shown;
   evidence.ranks = got.ranks;
   evidence.traffic_faults = traffic_faults(got.ranks);
-  look_for_nan_outside_the_sample(reference, got, evidence);
   const Bounds bounds = bound_forward(reference.c, arithmetic, reference.want);
   evidence.tensors = compare_tensors(reference, bounds, bounds, got);
+  if (!reference.want.rows.empty() && got.answers_every_row && !reference.inputs_with_special &&
+      is_finite(reference.inputs)) {
+    look_for_nan_outside_the_sample(reference, got, evidence);
+    if (got.has_lse) look_at_lse_outside_the_sample(reference, arithmetic, got, evidence.tensors.back());
+  }
   evidence.by_value = compare_by_value(reference, arithmetic, got);
   // Zeros and numbers that may be flushed are what special is made of.
   if (!reference.inputs_with_special) evidence.zeros = zero_control(reference, bounds, got.rows_spoiled);

@@ -29,6 +29,7 @@ struct Got {
   Description description{};                  ///< as the candidate gave it for this call
   bool empty_rows_defined = true;             ///< it claims O = 0, lse = -inf there; else they are counted, not judged
   bool bears_hidden_nan = true;               ///< it claims that a NaN a row does not see changes nothing
+  bool answers_every_row = true;              ///< else only those of a sample were written: an answer made for them
   std::vector<bool> rows_spoiled{};  ///< [batch, heads_q, seqlen_q]: see a NaN placed by nan2; empty: none does
   std::vector<RankReport> ranks{};   ///< what each rank did, where the candidate tells
   std::vector<std::string> shown{};  ///< properties it does not claim: they never change an outcome

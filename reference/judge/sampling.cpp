@@ -154,7 +154,7 @@ std::string sampling_sentence(const RowsJudged& rows) {
   std::snprintf(probability.data(), probability.size(), "%.2f", seen);
   return with_commas(rows.judged) + " of " + with_commas(rows.total) +
          " rows sampled: a defect in 1 % of rows is seen with probability " + probability.data() +
-         "; the others are searched for NaN alone";
+         "; of the others lse is held to its range, and O searched for NaN";
 }
 
 }  // namespace ringproof

@@ -71,10 +71,10 @@ TEST(Sampling, SaysTheProbabilityOfMeetingADefect) {
   EXPECT_EQ(detection_probability(0.5, 1), 0.5);
   EXPECT_EQ(sampling_sentence({256, 1048576, 256}),
             "256 of 1,048,576 rows sampled: a defect in 1 % of rows is seen with probability 0.92; "
-            "the others are searched for NaN alone");
+            "of the others lse is held to its range, and O searched for NaN");
   EXPECT_EQ(sampling_sentence({10, 1000, 1}),
-            "10 of 1,000 rows sampled: a defect in 1 % of rows is seen with probability 0.01; the others "
-            "are searched for NaN alone");
+            "10 of 1,000 rows sampled: a defect in 1 % of rows is seen with probability 0.01; of the others "
+            "lse is held to its range, and O searched for NaN");
   EXPECT_EQ(sampling_sentence({1000, 1000, 0}), "");
 }
 
@@ -238,7 +238,7 @@ TEST(Sampling, StandsInTheScopeOfTheVerdict) {
   EXPECT_EQ(verify(std::vector{whole}, "").scope, "fp32 full, d <= 8");
   EXPECT_EQ(verify(std::vector{sampled, lesser, whole}, "").scope,
             "fp32 full, d <= 8, 100 of 2,800 rows sampled: a defect in 1 % of rows is seen with probability 0.59; "
-            "the others are searched for NaN alone");
+            "of the others lse is held to its range, and O searched for NaN");
 }
 
 }  // namespace
