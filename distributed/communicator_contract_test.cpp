@@ -178,7 +178,7 @@ class LargeMapping {
 };
 
 TEST_P(CommunicatorContract, MoreThanTwoToThe31BytesTravelInOneTransfer) {
-  if (GetParam().copies) GTEST_SKIP() << "a transport for tests of small messages";
+  if (GetParam().copies) GTEST_SKIP() << "not run: a faulty wire copies what it carries, and is for small messages";
   run(2, [](Communicator& communicator) {
     LargeMapping memory;
     constexpr std::size_t kCount = LargeMapping::kBytes - 3;
