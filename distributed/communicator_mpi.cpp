@@ -215,20 +215,9 @@ class MpiJob::World final : public Communicator {
   }
 
   void run(const std::function<void(Communicator&)>& body) {
-    bool is_consequence = false;
-    std::string thrown;
-    try {
-      body(*this);
-    } catch (const GroupFailed&) {
-      is_consequence = true;
-    } catch (const std::exception& error) {
-      thrown = *error.what() == '\0' ? "an exception without words" : error.what();
-    } catch (...) {
-      thrown = "an exception of unknown type";
-    }
+    const auto [is_consequence, failure] = run_body(*this, body);
     withdraw();
-    const std::string name = "rank " + std::to_string(rank_);
-    if (!thrown.empty()) fail(thrown.starts_with(name) ? thrown : name + ": " + thrown);
+    if (!failure.empty()) fail(failure);
     const bool is_own = !is_consequence && !own_failure_.empty();
     causes_[static_cast<std::size_t>(rank_)] = is_own ? own_failure_ : "";
     tell(is_own ? Notice::kEndedByItsOwnFailure : Notice::kEnded, own_failure_);

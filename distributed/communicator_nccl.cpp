@@ -194,19 +194,9 @@ class NcclJob::World final : public Communicator {
   }
 
   void run(const std::function<void(Communicator&)>& body) {
-    bool is_consequence = false;
-    std::string thrown;
-    try {
-      body(*this);
-    } catch (const GroupFailed&) {
-      is_consequence = true;
-    } catch (const std::exception& error) {
-      thrown = *error.what() == '\0' ? "an exception without words" : error.what();
-    } catch (...) {
-      thrown = "an exception of unknown type";
-    }
+    const auto [is_consequence, failure] = run_body(*this, body);
     withdraw();
-    if (!thrown.empty()) peers_.fail(thrown.starts_with(peers_.name()) ? thrown : peers_.name() + ": " + thrown);
+    if (!failure.empty()) peers_.fail(failure);
     const std::string cause = peers_.end(is_consequence);
     if (!cause.empty()) throw Error(cause);
   }

@@ -501,9 +501,8 @@ class SimulatedCommunicator final : public Communicator {
 };
 
 void end_rank(World& world, int rank, const std::string& failure) {
-  const std::string name = "rank " + std::to_string(rank);
   if (!failure.empty() && world.rank_withdrawn == rank) world.failure.clear();
-  if (!failure.empty()) world.fail(failure.starts_with(name) ? failure : name + ": " + failure);
+  if (!failure.empty()) world.fail(failure);
   world.end(rank);
 }
 
@@ -512,14 +511,7 @@ void run_rank(const std::shared_ptr<World>& world, int rank, const std::function
   std::string failure;
   {
     SimulatedCommunicator communicator(world, rank);
-    try {
-      body(communicator);
-    } catch (const GroupFailed&) {
-    } catch (const std::exception& error) {
-      failure = *error.what() == '\0' ? "an exception without words" : error.what();
-    } catch (...) {
-      failure = "an exception of unknown type";
-    }
+    failure = run_body(communicator, body).failure;
     communicator.withdraw();
   }
   end_rank(*world, rank, failure);

@@ -274,24 +274,15 @@ class ThreadsCommunicator final : public Communicator {
 
 void end_rank(Group& group, int rank, const std::string& failure) {
   const std::lock_guard lock(group.mutex);
-  const std::string name = "rank " + std::to_string(rank);
   if (!failure.empty() && group.rank_withdrawn == rank) group.failure.clear();
-  if (!failure.empty()) group.fail(failure.starts_with(name) ? failure : name + ": " + failure);
+  if (!failure.empty()) group.fail(failure);
   group.has_ended[static_cast<std::size_t>(rank)] = true;
   group.changed.notify_all();
 }
 
 void run_rank(Group& group, int rank, const std::function<void(Communicator&)>& body) noexcept {
-  std::string failure;
   ThreadsCommunicator communicator(group, rank);
-  try {
-    body(communicator);
-  } catch (const GroupFailed&) {
-  } catch (const std::exception& error) {
-    failure = *error.what() == '\0' ? "an exception without words" : error.what();
-  } catch (...) {
-    failure = "an exception of unknown type";
-  }
+  const std::string failure = run_body(communicator, body).failure;
   communicator.withdraw();
   end_rank(group, rank, failure);
 }
@@ -310,7 +301,7 @@ void run_on_threads(int rank_count, std::chrono::milliseconds deadline,
       try {
         threads.emplace_back(run_rank, std::ref(group), rank, std::cref(body));
       } catch (const std::system_error& error) {
-        end_rank(group, rank, std::string("no thread could be started: ") + error.what());
+        end_rank(group, rank, place(rank, -1) + "no thread could be started: " + error.what());
         break;
       }
     }
