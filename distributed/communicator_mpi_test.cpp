@@ -208,21 +208,7 @@ TEST(MpiJobs, ARankThatStopsEndsTheJobAtItsDeadline) {
 }
 
 TEST(MpiJobs, EveryAlgorithmGivesTheBitsItGivesOnThreads) {
-  Mask documents{MaskKind::kDocument};
-  documents.document_lengths_q = {13, 24};
-  documents.document_lengths_kv = {20, 21};
-  documents.document_causal = true;
-  for (const int rank_count : {2, 3, 4, 8}) {
-    mpirun_launcher(milliseconds(60'000))(rank_count, [&](Communicator& communicator) {
-      std::vector<Topology> topologies = ring_topologies({rank_count});
-      for (const Topology& topology : gathering_topologies({rank_count})) topologies.push_back(topology);
-      for (const Topology& topology : topologies) {
-        for (const Mask& mask : {Mask{MaskKind::kCausalBottomRight}, documents}) {
-          expect_bits_of_threads(communicator, topology, mask);
-        }
-      }
-    });
-  }
+  expect_every_algorithm_gives_the_bits_of_threads(mpirun_launcher(milliseconds(60'000)));
 }
 
 }  // namespace

@@ -150,4 +150,23 @@ inline void expect_bits_of_threads(Communicator& communicator, const Topology& t
   EXPECT_EQ(lse.bytes(), want_lse.bytes()) << to_string(topology) << " " << to_string(mask);
 }
 
+/// The same of every algorithm, at 2, 3, 4 and 8 ranks, with documents that straddle shards among the masks.
+inline void expect_every_algorithm_gives_the_bits_of_threads(const Launcher& launcher) {
+  Mask documents{MaskKind::kDocument};
+  documents.document_lengths_q = {13, 24};
+  documents.document_lengths_kv = {20, 21};
+  documents.document_causal = true;
+  for (const int rank_count : {2, 3, 4, 8}) {
+    launcher(rank_count, [&](Communicator& communicator) {
+      std::vector<Topology> topologies = ring_topologies({rank_count});
+      for (const Topology& topology : gathering_topologies({rank_count})) topologies.push_back(topology);
+      for (const Topology& topology : topologies) {
+        for (const Mask& mask : {Mask{MaskKind::kCausalBottomRight}, documents}) {
+          expect_bits_of_threads(communicator, topology, mask);
+        }
+      }
+    });
+  }
+}
+
 }  // namespace ringproof
