@@ -102,7 +102,10 @@ struct SimulatedRun {
 
 Problem problem_on(const Topology& topology, const Mask& mask) {
   Problem problem{Dtype::kF64, mask, 1, 4, 2, 13, 18, 3, 5, 1.0};
+  static const std::vector<float> sink{0.5f, 1, 1.5f, 2};
   problem.topology = topology;
+  problem.has_sink = true;
+  problem.sink = sink.data();
   return problem;
 }
 

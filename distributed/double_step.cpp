@@ -11,7 +11,7 @@ LocalStep double_step() {
   LocalStep step;
   step.name = "double";
   step.dtypes = bit_of(Dtype::kF64) | bit_of(Dtype::kF32) | bit_of(Dtype::kF16) | bit_of(Dtype::kBf16);
-  step.takes_blocks = step.takes_softcap = true;
+  step.takes_blocks = step.takes_softcap = step.takes_sink = true;
   step.arithmetic = [](Dtype) {
     Arithmetic arithmetic;
     arithmetic.score_dtype = Dtype::kF64;

@@ -160,6 +160,7 @@ void attend(HeadSplit& split, const Gathered& gathered, const TensorView& out, c
     problem.rank = ring.rank();
     problem.heads_q = part.q_count;
     problem.heads_kv = part.kv_count;
+    if (problem.has_sink) problem.sink += part.q_begin;
     const HeadShare local{part.q_begin - share.q_begin, part.q_count, part.kv_begin - share.kv_begin, part.kv_count};
     const TensorView lse_of_part = heads_for(lse, local, kLse);
     // Calls of one rank differ by what stands above the ids that callers count.

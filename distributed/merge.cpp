@@ -63,6 +63,20 @@ void merge_rows(const TensorView& out, const TensorView& lse, const TensorView& 
   }
 }
 
+template <class T>
+void merge_sink_of_rows(const TensorView& out, const TensorView& lse, const float* sink) {
+  const T zero = 0;
+  for (std::int64_t b = 0; b < out.shape[0]; ++b) {
+    for (std::int64_t h = 0; h < out.shape[1]; ++h) {
+      for (std::int64_t row = 0; row < out.shape[2]; ++row) {
+        merge_row<T>(static_cast<T*>(out.data) + out.offset(b, h, row, 0), out.stride[3],
+                     static_cast<T*>(lse.data)[lse.offset(b, h, row, 0)], &zero, 0, static_cast<T>(sink[h]),
+                     out.shape[3]);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void merge_partial(const TensorView& out, const TensorView& lse, const TensorView& out_b, const TensorView& lse_b) {
@@ -73,6 +87,12 @@ void merge_partial(const TensorView& out, const TensorView& lse, const TensorVie
               "partials that merge have one dtype");
   assert_that(out.dtype == Dtype::kF32 || out.dtype == Dtype::kF64, "partials are fp32 or fp64");
   out.dtype == Dtype::kF32 ? merge_rows<float>(out, lse, out_b, lse_b) : merge_rows<double>(out, lse, out_b, lse_b);
+}
+
+void merge_sink(const TensorView& out, const TensorView& lse, const float* sink) {
+  assert_that(out.dtype == lse.dtype && (out.dtype == Dtype::kF32 || out.dtype == Dtype::kF64),
+              "partials are fp32 or fp64");
+  out.dtype == Dtype::kF32 ? merge_sink_of_rows<float>(out, lse, sink) : merge_sink_of_rows<double>(out, lse, sink);
 }
 
 }  // namespace ringproof

@@ -12,6 +12,11 @@ namespace ringproof {
 /// propagates. No lse, however large, overflows.
 void merge_partial(const TensorView& out, const TensorView& lse, const TensorView& out_b, const TensorView& lse_b);
 
+/// Merges a sink: of every row of head h, a key of logit sink[h] and value 0. A row that holds no key keeps its O and
+/// gets lse = the logit. Else as merge_partial().
+void merge_sink(const TensorView& out, const TensorView& lse, const float* sink);
+
 using Merge = decltype(&merge_partial);
+using MergeSink = decltype(&merge_sink);
 
 }  // namespace ringproof

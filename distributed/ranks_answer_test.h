@@ -134,7 +134,9 @@ inline std::vector<Topology> gathering_topologies(const std::vector<int>& rank_c
 inline void expect_bits_of_threads(Communicator& communicator, const Topology& topology, const Mask& mask) {
   Problem problem{Dtype::kF32, mask, 2, 6, 2, 37, 41, 8, 6, 0.5};
   problem.topology = topology;
+  problem.has_sink = true;
   const Inputs inputs = make_inputs(problem, {RecipeKind::kGauss, 0, "", 7}, {});
+  problem = with_data(problem, inputs);
   const Answer want = ranks_answer(problem, double_step(), inputs.q.view(), inputs.k.view(), inputs.v.view());
   MaskTables tables;
   tables.hand_to(problem);

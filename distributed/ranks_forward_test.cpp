@@ -190,11 +190,49 @@ TEST(AttentionOverRanks, EveryRowCountsEachOfItsKeysOnce) {
   }
 }
 
+// A sink of head h that weighs as 7 + 5 h keys: exp(lse) counts the keys and it, and with V = 1 O is their share.
+TEST(AttentionOverRanks, EveryRowCountsTheSinkOfItsHeadOnce) {
+  std::vector<Mask> masks = kBands;
+  masks.push_back(documents({5, 11}, {19, 10}, true));
+  masks.push_back(blocks(4, 3));
+  std::vector<float> sink;
+  for (int h = 0; h < 6; ++h) sink.push_back(std::log(7.0f + 5.0f * static_cast<float>(h)));
+  for (const Topology& topology : all_topologies(kRankCounts)) {
+    for (const Mask& mask : masks) {
+      for (const auto& [seqlen_q, seqlen_kv] : {std::pair{23, 29}, std::pair{29, 3}}) {
+        if (mask.kind == MaskKind::kDocument && seqlen_kv < 29) continue;
+        Problem problem = problem_of(Dtype::kF64, mask, 6, 2, seqlen_q, seqlen_kv, 1, 1);
+        problem.topology = topology;
+        problem.has_sink = true;
+        problem.sink = sink.data();
+        const Visibility visibility(problem);
+        const Tensor q(Dtype::kF64, problem.shape_q()), k(Dtype::kF64, problem.shape_k()),
+            v(Dtype::kF64, problem.shape_v());
+        for (std::int64_t key = 0; key < seqlen_kv; ++key) {
+          for (const std::int64_t h : {0, 1}) v.view().store(1, h, key, 0, 1);
+        }
+        const Answer got = ranks_answer(problem, double_step(), q.view(), k.view(), v.view());
+        for (std::int64_t h = 0; h < 6; ++h) {
+          for (std::int64_t row = 0; row < seqlen_q; ++row) {
+            const std::string place =
+                to_string(topology) + " " + to_string(mask) + " h" + std::to_string(h) + " row" + std::to_string(row);
+            const std::int64_t keys = visibility.count(row), all = keys + 7 + 5 * h;
+            ASSERT_EQ(std::lround(std::exp(got.lse.view().load(1, h, row, 0))), all) << place;
+            ASSERT_EQ(std::lround(got.out.view().load(1, h, row, 0) * static_cast<double>(all)), keys) << place;
+          }
+        }
+      }
+    }
+  }
+}
+
 // One local step sees all keys of a row: the bits of one device, whatever the ranks.
 TEST(AttentionOverRanks, HeadSplitAndAllGatherGiveTheBitsOfOneDevice) {
   for (const Mask& mask : kBands) {
     Problem problem = problem_of(Dtype::kF32, mask, 6, 2, 21, 26, 8, 6);
+    problem.has_sink = true;
     const Inputs inputs = make_inputs(problem, {RecipeKind::kGauss, 0, "", 3}, {});
+    problem = with_data(problem, inputs);
     const auto answer = [&] {
       return ranks_answer(problem, double_step(), inputs.q.view(), inputs.k.view(), inputs.v.view());
     };

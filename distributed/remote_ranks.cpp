@@ -114,6 +114,9 @@ Message request_of(const std::string& name, std::uint64_t case_id, const Call& c
   message.add(call.lse != nullptr ? 1 : 0);
   for (const TensorView* const view : {&call.q, &call.k, &call.v, &call.out}) message.add(dense(*view));
   if (call.lse != nullptr) message.add(dense(*call.lse));
+  if (call.problem.has_sink) {
+    message.add(std::as_bytes(std::span(call.problem.sink, static_cast<std::size_t>(call.problem.heads_q))));
+  }
   return message;
 }
 
@@ -272,6 +275,13 @@ Message answer_to(const ProcessJob& job, const std::vector<RingComposition>& com
                out = tensor(dtype_of_out(problem.dtype), problem.shape_out(), rows);
   const Tensor lse = has_lse ? tensor(dtype_of_lse(problem.dtype), problem.shape_lse(), rows) : Tensor();
   const TensorView lse_view = lse.view();
+  std::vector<float> sink(static_cast<std::size_t>(problem.has_sink ? problem.heads_q : 0));
+  if (problem.has_sink) {
+    const auto field = request.take();
+    assert_that(field.size() == sink.size() * sizeof(float), "a sink has a logit per query head");
+    std::memcpy(sink.data(), field.data(), field.size());
+    problem.sink = sink.data();
+  }
   RankReport report;
   SubgroupCommunicator communicator(*job.world, first_ranks(problem.topology.rank_count));
   const Status status = forward_on(*composition, communicator, case_id, problem, q.view(), k.view(), v.view(),

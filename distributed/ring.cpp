@@ -24,6 +24,8 @@
 namespace ringproof {
 namespace {
 
+constexpr double kEmpty = -std::numeric_limits<double>::infinity();  // lse of a row that has met no key
+
 struct KeyBlock {
   TensorView k, v;
 };
@@ -109,9 +111,7 @@ Event start(Ring& ring, const KeyBlock& own) {
   const bool is_sent = step_count(ring.problem.topology) > 1;
   const KeyBlock packed = is_sent ? held_at(ring, 0, ring.problem.rank) : KeyBlock{};
   const auto run = [lse, own, packed, is_sent](void*) {
-    for_each_row(lse, [&](std::int64_t b, std::int64_t h, std::int64_t row) {
-      lse.store(b, h, row, 0, -std::numeric_limits<double>::infinity());
-    });
+    for_each_row(lse, [&](std::int64_t b, std::int64_t h, std::int64_t row) { lse.store(b, h, row, 0, kEmpty); });
     if (!is_sent) return;
     copy_elements(own.k, packed.k);
     copy_elements(own.v, packed.v);
@@ -142,6 +142,7 @@ Event run_local_step(Ring& ring, int step, const RingPiece& piece, const KeyBloc
   const Problem& problem = ring.problem;
   LocalProblem local{problem.batch,       problem.heads_q,    problem.heads_kv, piece.row_count,       piece.key_count,
                      problem.head_dim_qk, problem.head_dim_v, piece.band,       problem.softmax_scale, problem.softcap};
+  if (problem.has_sink && step_count(problem.topology) == 1) local.sink = problem.sink;
   if (piece.blocks.block_q > 0) {
     local.block_q = piece.blocks.block_q;
     local.block_kv = piece.blocks.block_kv;
@@ -168,6 +169,21 @@ void run_merge(Ring& ring, int step, const RingPiece& piece) {
   const auto run = [merge = ring.parts.merge, out, lse, out_b, lse_b](void*) { merge(out, lse, out_b, lse_b); };
   ring.communicator.compute(
       {"merge", step, {memory_of(out_b), memory_of(lse_b)}, {memory_of(out), memory_of(lse)}, run}, {});
+}
+
+// Once per row, whatever the steps: the local step of the only one has added it, but to rows that no piece held.
+void add_sink(Ring& ring) {
+  const TensorView out = ring.buffers.out.view, lse = ring.buffers.lse.view;
+  const float* const sink = ring.problem.sink;
+  const bool is_in_step = step_count(ring.problem.topology) == 1;
+  const auto run = [out, lse, sink, is_in_step, merge = ring.parts.sink](void*) {
+    if (!is_in_step) return merge(out, lse, sink);
+    for_each_row(lse, [&](std::int64_t b, std::int64_t h, std::int64_t row) {
+      if (lse.load(b, h, row, 0) == kEmpty) lse.store(b, h, row, 0, sink[h]);
+    });
+  };
+  ring.communicator.compute(
+      {"sink", ring.communicator.rank_count(), {memory_of(lse)}, {memory_of(out), memory_of(lse)}, run}, {});
 }
 
 // The one rounding to storage.
@@ -238,6 +254,7 @@ void ring_forward(Communicator& communicator, const LocalStep& local_step, const
     arrived = exchanged;
   }
   communicator.wait(exchanged);
+  if (problem.has_sink) add_sink(ring);
   communicator.wait(write_answer(ring, out, lse));
 }
 

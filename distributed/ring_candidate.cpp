@@ -24,6 +24,7 @@ Description describe(const RingComposition& composition, Dtype asked) {
   description.features = kGroupedHeads | kArbitraryStrides | kWritesLse | kUnequalHeadDims | kForwardDeterministic |
                          kEmptyRowsDefined | kNonPositiveScale | composition.claims;
   if (composition.local_step.takes_softcap) description.features |= kSoftcap;
+  if (composition.local_step.takes_sink) description.features |= kSink;
   description.schedules = bit_of(Schedule::kSingle) | bit_of(Schedule::kContiguous) | bit_of(Schedule::kStriped) |
                           bit_of(Schedule::kZigzag) | bit_of(Schedule::kHeadSplit) | bit_of(Schedule::kAllGather);
   description.head_dim_max = composition.local_step.head_dim_max;

@@ -87,6 +87,7 @@ std::vector<LocalStep> gpu_local_steps() {
     step.head_dim_max = description.head_dim_max;
     step.takes_blocks = (description.masks & bit_of(MaskKind::kBlockSparse)) != 0;
     step.takes_softcap = description.has(kSoftcap);
+    step.takes_sink = description.has(kSink);
     step.arithmetic = [kernel](Dtype storage) {
       Arithmetic arithmetic = kernel.describe().arithmetic;
       arithmetic.partial_dtype = storage == Dtype::kF64 ? Dtype::kF64 : Dtype::kF32;

@@ -92,6 +92,7 @@ FlashParams make_flash_params(const LocalProblem& problem, const TensorView& q, 
   params.block_kv = problem.block_kv;
   params.scale = problem.softmax_scale;
   params.softcap = problem.softcap;
+  params.sink = problem.sink;
   return params;
 }
 

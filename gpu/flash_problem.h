@@ -14,7 +14,7 @@ namespace ringproof {
 FlashParams make_flash_params(const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
                               const TensorView& out, const TensorView* lse);
 
-/// The same for a step of a ring: the band as the rank sees it, no sink.
+/// The same for a step of a ring: the band as the rank sees it.
 FlashParams make_flash_params(const LocalProblem& problem, const TensorView& q, const TensorView& k,
                               const TensorView& v, const TensorView& out, const TensorView* lse);
 

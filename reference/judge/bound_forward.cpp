@@ -36,8 +36,9 @@
 // and sum p eta, in the row sum (n + 1 terms), and in T (one event more: from or to z). The centred sum is split, which
 // is sharp where z takes nearly all or nearly nothing: sqrt(sum_j p A^2) sqrt(sum_j p (v - O)^2) + p_z A_z |O|. In base
 // two a kernel multiplies z with log2 e and S with scale log2 e, whose relative errors (u and 2u) and z's product (u)
-// do not cancel: 4u |z| in the sink's eta. Folding the sink into O afterwards is a merge, to be declared as one. An lse
-// that leaves the sink out is bounded as the row's without it: sums over p divided by sum_j p_j.
+// do not cancel: 4u |z| in the sink's eta. Folding the sink into O afterwards is a merge, to be declared as one;
+// ranks that merge partials fold it in as one more. An lse that leaves the sink out is bounded as the row's without it:
+// sums over p divided by sum_j p_j.
 //
 // fp8: statistics hold q, k, v times their descale factors. Two of them in the scale cost two roundings of every score
 // (counted in Gamma of the score); descale_v and 1 / p_scale two each of O, p_scale none where it is a power of two.
@@ -243,7 +244,8 @@ double bound_row_lse(const Problem& problem, const Arithmetic& a, const RowError
 }  // namespace
 
 std::int64_t merges_of_row(const Problem& problem, const Arithmetic& arithmetic) {
-  return arithmetic.merges + merges_of(problem.topology);
+  const std::int64_t of_ranks = merges_of(problem.topology);
+  return arithmetic.merges + of_ranks + (problem.has_sink && of_ranks > 0 ? 1 : 0);
 }
 
 double rounding_up(std::int64_t terms) { return 1 + 0x1p-40 + static_cast<double>(terms) * 0x1p-51; }

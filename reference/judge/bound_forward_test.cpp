@@ -521,5 +521,17 @@ TEST(OracleError, PromisesNothingWhereScoresAreAbsurd) {
   EXPECT_EQ(error.lse, std::vector<double>(1, kInfinity));
 }
 
+TEST(BoundForward, RanksThatMergeFoldASinkInAsOneMergeMore) {
+  const auto merges = [](const std::string& sink, const std::string& topology) {
+    const std::string line =
+        "fwd/fp32/b1.hq2.hkv2.sq8.skv8.dqk4.dv4/full/scale0.5" + sink + "/gauss:1/bhsd/" + topology;
+    return merges_of_row(parse_case(line).problem, {});
+  };
+  EXPECT_EQ(merges("", "striped4"), 3);
+  EXPECT_EQ(merges(",sink", "striped4"), 4);
+  EXPECT_EQ(merges(",sink", "all_gather4"), 0);
+  EXPECT_EQ(merges(",sink", "single"), 0);
+}
+
 }  // namespace
 }  // namespace ringproof

@@ -45,14 +45,14 @@ void find_seen(const LocalProblem& problem, std::int64_t row, std::vector<std::i
 }
 
 void partial_row(const LocalProblem& problem, const Block& block, const std::vector<double>& q,
-                 const std::vector<std::int64_t>& seen, std::vector<double>& weights, std::vector<double>& out,
-                 double& lse) {
+                 const std::vector<std::int64_t>& seen, double sink, std::vector<double>& weights,
+                 std::vector<double>& out, double& lse) {
   const std::int64_t d = problem.head_dim_qk, dv = problem.head_dim_v;
   std::fill(out.begin(), out.end(), 0.0);
-  lse = kMinusInfinity;
+  lse = sink;
   if (seen.empty()) return;
   weights.resize(seen.size());
-  double maximum = kMinusInfinity;
+  double maximum = sink;
   for (std::size_t j = 0; j < seen.size(); ++j) {
     const double* k = block.k.data() + seen[j] * d;
     double dot = 0;
@@ -61,7 +61,7 @@ void partial_row(const LocalProblem& problem, const Block& block, const std::vec
     if (problem.softcap != 0) weights[j] = problem.softcap * std::tanh(weights[j] / problem.softcap);
     maximum = std::max(maximum, weights[j]);
   }
-  double sum = 0;
+  double sum = sink == kMinusInfinity ? 0 : std::exp(sink - maximum);
   for (double& weight : weights) sum += weight = std::exp(weight - maximum);
   for (std::size_t j = 0; j < seen.size(); ++j) {
     const double* v = block.v.data() + seen[j] * dv;
@@ -82,12 +82,13 @@ void partial_attention(const LocalProblem& problem, const TensorView& q, const T
   for (std::int64_t b = 0; b < problem.batch; ++b) {
     for (std::int64_t h = 0; h < problem.heads_q; ++h) {
       const Block block{widen(k, b, h / group), widen(v, b, h / group)};
+      const double sink = problem.sink == nullptr ? kMinusInfinity : problem.sink[h];
       for (std::int64_t i = 0; i < problem.seqlen_q; ++i) {
         query.clear();
         for (std::int64_t c = 0; c < problem.head_dim_qk; ++c) query.push_back(q.load(b, h, i, c));
         double row_lse = 0;
         find_seen(problem, i, seen);
-        partial_row(problem, block, query, seen, weights, row, row_lse);
+        partial_row(problem, block, query, seen, sink, weights, row, row_lse);
         for (std::int64_t c = 0; c < problem.head_dim_v; ++c) out.store(b, h, i, c, row[c]);
         lse.store(b, h, i, 0, row_lse);
       }

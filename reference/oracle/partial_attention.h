@@ -7,7 +7,7 @@ namespace ringproof {
 
 /// Attention of one block of rows against one block of keys under a band and blocks, computed in double: the plain
 /// online-free two-pass formula. Writes O and lse (through their own dtypes and strides) for every row; a row
-/// that sees no key gets O = 0, lse = -inf. q, k, v in any storage dtype, host memory.
+/// that sees no key gets O = 0, lse = -inf, or the logit of its head's sink. q, k, v in any storage dtype, host memory.
 void partial_attention(const LocalProblem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
                        const TensorView& out, const TensorView& lse);
 

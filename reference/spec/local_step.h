@@ -18,6 +18,7 @@ struct LocalProblem {
   Band band;
   double softmax_scale;
   double softcap = 0;
+  const float* sink = nullptr;  ///< logits per query head that take part in every row's denominator; null: none
   /// Document boundaries in local indices (documents + 1 each), null without documents. Rings leave them null.
   std::int64_t documents = 0;
   const std::int64_t* cu_seqlens_q = nullptr;
@@ -36,6 +37,7 @@ struct LocalStep {
   std::int64_t head_dim_max = 0;  ///< 0 no limit
   bool takes_blocks = false;      ///< it reads block_mask
   bool takes_softcap = false;     ///< it caps scores
+  bool takes_sink = false;        ///< it adds LocalProblem::sink; rows that see no key then get lse = the logit
   /// What it declares for a storage dtype; partial_dtype is the dtype of its out and lse.
   std::function<Arithmetic(Dtype storage)> arithmetic;
   std::function<void(const LocalProblem&, const TensorView& q, const TensorView& k, const TensorView& v,
