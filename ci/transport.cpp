@@ -205,7 +205,8 @@ ExitCode run_gate_on_transport(GateOptions options) {
   if (!options.launcher.empty()) return run_under_mpirun(options);
   if (options.transport == "nccl") {
     const std::string missing = nccl_not_here_reason();
-    return missing.empty() ? run_gate_over_nccl(std::move(options)) : not_here(options, "nccl", missing);
+    if (!missing.empty()) return not_here(options, "nccl", missing);
+    return run_gate_over_nccl(std::move(options), [](const char* name) -> const char* { return std::getenv(name); });
   }
   if (options.transport != "mpi") return run_gate(options);
 #ifdef RINGPROOF_WITH_MPI

@@ -8,11 +8,9 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <cstdlib>
 
 #include "distributed/communicator_nccl.h"
 #include "distributed/communicator_nccl_library.h"
-#include "distributed/job_place.h"
 #include "distributed/remote_ranks.h"
 #include "distributed/side_channel.h"
 #endif
@@ -23,14 +21,34 @@ namespace ringproof {
 
 std::string nccl_not_here_reason() { return "built without NCCL; install CUDA and libnccl-dev and build again"; }
 
-ExitCode run_gate_over_nccl(GateOptions) { throw Error(nccl_not_here_reason()); }
+ExitCode run_gate_over_nccl(GateOptions, const Environment&) { throw Error(nccl_not_here_reason()); }
 
 #else
 
 std::string nccl_not_here_reason() { return nccl_missing_reason(); }
 
-ExitCode run_gate_over_nccl(GateOptions options) {
-  const std::optional<JobPlace> place = job_place([](const char* name) { return std::getenv(name); });
+namespace {
+
+// Process 0. However it ends, the others hear of it.
+ExitCode judge(const ProcessJob& job, GateOptions options) {
+  ExitCode code = ExitCode::kInconclusive;
+  try {
+    options.job = &job;
+    code = run_gate(options);
+  } catch (const InputError& error) {
+    fmt::print(stderr, "ringproof: {}\n", error.what());
+    code = ExitCode::kBadInput;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "ringproof: {}\n", error.what());
+  }
+  end_service(job);
+  return code;
+}
+
+}  // namespace
+
+ExitCode run_gate_over_nccl(GateOptions options, const Environment& environment) {
+  const std::optional<JobPlace> place = job_place(environment);
   if (!place) {
     throw InputError(
         "--transport nccl runs in a job of one process per GPU; start it by torchrun, mpirun or srun, or set RANK, "
@@ -47,18 +65,12 @@ ExitCode run_gate_over_nccl(GateOptions options) {
   ExitCode code = ExitCode::kInconclusive;
   try {
     if (place->rank == 0) {
-      options.job = &job;
-      code = run_gate(options);
-      end_service(job);
+      code = judge(job, std::move(options));
     } else {
       serve_ranks(job, options.rings);
       code = ExitCode::kAccepted;  // what process 0 says counts
     }
     nccl.run([](Communicator&) {});  // the end, for all
-  } catch (const InputError& error) {
-    fmt::print(stderr, "ringproof: {}\n", error.what());
-    code = ExitCode::kBadInput;
-    end_service(job);
   } catch (const std::exception& error) {
     fmt::print(stderr, "ringproof: {}\n", error.what());
     code = ExitCode::kInconclusive;
