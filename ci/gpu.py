@@ -9,6 +9,7 @@ Needs Python 3.9 and nothing else.
 
 import argparse
 import collections
+import ctypes
 import datetime
 import json
 import os
@@ -281,6 +282,66 @@ def benchmark(run):
     run.step("benchmarks", [program, *peers, *lines], 150, outcomes, has_findings("accepted"))
 
 
+# Small rings that send to themselves, to one peer, round, and to all.
+OVER_NCCL = (
+    "fwd/fp32/b1.hq4.hkv2.sq{n}.skv{n}.dqk64.dv64/causal_bottom_right/scale0.125/gauss:{seed}/bhsd"
+    "/{schedule}{ranks}"
+)
+NCCL_WITH_SWITCH = (2, 30)
+
+
+def nccl_version():
+    """(major, minor) of the NCCL that the command would take; None without one."""
+    try:
+        library = ctypes.CDLL(os.environ.get("RINGPROOF_NCCL_LIBRARY", "libnccl.so.2"))
+        version = ctypes.c_int()
+        if library.ncclGetVersion(ctypes.byref(version)) != 0:
+            return None
+    except (OSError, AttributeError):
+        return None
+    return version.value // 10000, version.value // 100 % 100
+
+
+def rings_over_nccl(run):
+    """Every schedule over NCCL, 1, 2 and 4 processes on one GPU."""
+    start = [sys.executable, pathlib.Path(__file__).with_name("gpu_ranks.py")]
+    ways = [(1, False), (2, False), (4, False)]
+    if (nccl_version() or (0, 0)) >= NCCL_WITH_SWITCH:
+        ways += [(2, True), (4, True)]
+    for ranks, switch in ways:
+        schedules = ("contiguous", "striped", "zigzag", "head_split", "all_gather")
+        lines = [
+            OVER_NCCL.format(n=n, seed=seed, schedule=schedule, ranks=ranks)
+            for seed, schedule in enumerate(schedules)
+            for n in (97, 512)
+        ]
+        name = f"rings over NCCL, {ranks} {'process' if ranks == 1 else 'processes'}"
+        run.step(
+            name + (", by NCCL's switch" if switch else ""),
+            [
+                *start,
+                *(["--switch"] if switch else []),
+                ranks,
+                run.bin / "ringproof",
+                *["gate", "--transport", "nccl", "--candidate", "ring:double"],
+                *["--deadline", "40"],
+                *[part for line in lines for part in ("--case", line)],
+            ],
+            90,
+            {0: "accepted", 1: "rejected"},
+            accepted_over_nccl,
+        )
+
+
+def accepted_over_nccl(lines):
+    for line in lines:
+        found = re.match(r"not run: transport nccl: (.*)", line)
+        if found:
+            return "not run", found[1]
+    missing = "the gate does not say that it accepted a Case"
+    return has_line(ACCEPTED_BY_GATE, missing)(lines)
+
+
 def profile(run):
     tool = shutil.which("ncu")
     if tool is None:
@@ -390,6 +451,7 @@ def main():
             sanitize(run, candidates)
         else:
             run.note("gate", "inconclusive", "the command lists no candidate on the device")
+        rings_over_nccl(run)
         benchmark(run)
         profile(run)
         if candidates:

@@ -184,6 +184,39 @@ class GpuScript(unittest.TestCase):
         code, last, record = self.build(**{"compute-sanitizer": found}).run()
         self.assertEqual((code, outcomes(record)["compute-sanitizer memcheck"]), (0, "accepted"))
 
+    def test_rings_over_nccl_are_processes_that_share_the_gpu_under_names_of_their_own(self):
+        note = (
+            '[ -n "$RANK" ] && echo $RANK/$WORLD_SIZE/$LOCAL_RANK $NCCL_HOSTID $NCCL_SOCKET_IFNAME'
+            ' >> "$(dirname "$0")/../ranks"\n'
+        )
+        build = self.build(ringproof=LIST + note + "echo accepted: 12 Cases in 3.4 s")
+        code, last, record = build.run()
+        self.assertEqual(code, 0, last)
+        for ranks in ("1 process", "2 processes", "4 processes"):
+            self.assertEqual(outcomes(record)[f"rings over NCCL, {ranks}"], "accepted")
+        started = set((build.folder / "ranks").read_text().splitlines())
+        wanted = {f"{rank}/{count}/0 rank{rank} lo" for count in (1, 2, 4) for rank in range(count)}
+        self.assertEqual(started, wanted)
+
+    def test_one_rank_of_several_that_fails_is_not_accepted(self):
+        rest = "echo accepted: 12 Cases in 3.4 s"
+        for text, want in (
+            ('[ "$RANK" = 1 ] && exit 3', "inconclusive"),
+            ('[ "$RANK" = 1 ] && kill -SEGV $$', "inconclusive"),
+            ('[ "$RANK" = 0 ] && echo no && exit 1', "rejected"),
+        ):
+            code, last, record = self.build(ringproof=f"{LIST}{text}\n{rest}").run()
+            self.assertEqual(outcomes(record)["rings over NCCL, 2 processes"], want, last)
+
+    def test_rings_over_nccl_are_not_run_where_nccl_is_missing(self):
+        text = '[ -n "$RANK" ] && echo "not run: transport nccl: no NCCL library" && exit 0\n'
+        code, last, record = self.build(
+            ringproof=LIST + text + "echo accepted: 12 Cases in 3.4 s"
+        ).run()
+        self.assertEqual((code, record["outcome"]), (0, "accepted"), last)
+        self.assertEqual(outcomes(record)["rings over NCCL, 4 processes"], "not run")
+        self.assertIn("not run: ", last)
+
     def test_a_rejection_anywhere_is_the_outcome(self):
         for changed in (
             {"ringproof": LIST + "echo no; exit 1"},

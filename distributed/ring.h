@@ -29,9 +29,11 @@ struct RingParts {
 /// may be null. Partials are kept in the partial dtype of the local step (fp32 or fp64) and O is rounded to storage
 /// once, at the end. Rows that see nothing get O = 0, lse = -inf, or the logit of a sink. A sink is added once per row:
 /// by the local step where the rank meets all keys in one step, else by a merge of its own at the end. With one rank
-/// the answer is the local step's own, bit for bit, where the mask is no set of documents. Payload sent per rank: (bytes
-/// of K and V) less those of the block of rank + 1. Buffers, from communicator.allocate(): two blocks of the largest
-/// shard of K and V (none for one rank), and (O, lse) of the local rows in the partial dtype, twice.
+/// the answer is the local step's own, bit for bit, where the mask is no set of documents.
+///
+/// Payload sent per rank: (bytes of K and V) less those of the block of rank + 1. Buffers, from
+/// communicator.allocate(): two blocks of the largest shard of K and V (none for one rank), and (O, lse) of the local
+/// rows in the partial dtype, twice.
 ///
 /// Requires a topology without head split, of schedule single, contiguous, striped or zigzag, whose ranks are the
 /// communicator's; or of all_gather on a communicator of one rank, k and v being those of all ranks. Tables of a
