@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything a GPU has to say about this build, in one go: whether the host runtime tells the truth about it, the gate on
-# the CUDA candidates, compute-sanitizer, rings over NCCL with several processes on the one GPU, benchmarks. Needs a build (made here or carried here), python3 and a driver;
-# installs nothing, says of every missing tool that it is missing, ends within 9 minutes.
+# the CUDA candidates, compute-sanitizer, rings over NCCL with several processes on the one GPU,
+# benchmarks. Needs a build (made here or carried here), python3 and a driver; installs nothing, says of every missing
+# tool that it is missing, ends within 9 minutes.
 #   ci/gpu.sh                             the build in build/, the record to build/gpu_record.json
 #   ci/gpu.sh --build DIR --out FILE      another build, another place
 #   ci/gpu.sh --carry DIR                 only install the build into DIR, with libraries; there DIR/share/ringproof/gpu.sh

@@ -4,8 +4,8 @@
     gpu_ranks.py [--switch] P COMMAND...
 
 NCCL refuses two ranks on one GPU: every process gets an NCCL_HOSTID of its own, as if it were a
-machine, and sockets over the loopback device join them. With --switch, NCCL (2.30 and later) is told
-that ranks share a GPU instead. Slow, time-sliced, but NCCL itself.
+machine, and sockets over the loopback device join them. With --switch, NCCL (2.30 and later) is
+told that ranks share a GPU instead. Slow, time-sliced, but NCCL itself.
 
 Rank 0's output is passed on; of the others, what they say on stderr. The exit code is rank 0's, or
 another's where rank 0 ended well and that one did not. Once a rank has failed, the others get some
