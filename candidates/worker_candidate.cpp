@@ -42,7 +42,8 @@ struct OpenFiles {
 
 class Worker {
  public:
-  Worker(std::string name, const WorkerSetting& setting) : name_(std::move(name)), setting_(setting) {}
+  Worker(std::string name, const WorkerSetting& setting, WorkerSource source = {})
+      : name_(std::move(name)), setting_(setting), source_(std::move(source)) {}
 
   void serve_at(int descriptor) {
     process_ = std::make_unique<WorkerProcess>(descriptor);
@@ -76,6 +77,19 @@ class Worker {
 
   std::string own_name() const { return said_.at({0, 0}).description.name; }
 
+  std::string said() const {
+    std::string all;
+    for (const auto& [asked, answer] : said_) all += answer_line(answer);
+    return all;
+  }
+
+  void revive() {
+    if (!given_up_.empty()) throw Error(given_up_);
+    if (!is_alive()) restart();
+  }
+
+  void stop() { process_.reset(); }
+
   Description describe(Dtype asked, Direction direction) const {
     const auto found = descriptions_.find({static_cast<int>(asked), direction == Direction::kForward ? 0 : 1});
     // A dtype it does not support: what it supports says so.
@@ -87,8 +101,7 @@ class Worker {
   Status forward(const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
                  const TensorView& out, const TensorView* lse) {
     faults_.clear();
-    if (!given_up_.empty()) throw Error(given_up_);
-    if (!is_alive()) restart();
+    revive();
     CallQuestion question = question_of(problem);
     question.q = sent(q);
     question.k = sent(k);
@@ -114,7 +127,11 @@ class Worker {
   bool is_alive() const { return process_ != nullptr && process_->is_alive(); }
 
   void start() {
-    if (!is_foreign_) process_ = std::make_unique<WorkerProcess>(command());
+    if (source_) {
+      process_ = source_();
+    } else if (!is_foreign_) {
+      process_ = std::make_unique<WorkerProcess>(worker_command(name_, setting_));
+    }
     mapped_.clear();
     said_ = {};
     const DescribeAnswer& all = said_[{0, 0}] = describe_once(Dtype::kDefault, Direction::kForward);
@@ -254,11 +271,6 @@ class Worker {
     mapped_ = std::move(now);
   }
 
-  std::vector<std::string> command() const {
-    if (is_python(name_)) return {setting_.python, "-m", "ringproof.worker", name_};
-    return {setting_.ringproof, "worker", name_};
-  }
-
   // A traceback is shown once.
   std::string told(const std::string& sentence, const std::string& traceback) {
     if (traceback.empty() || !tracebacks_.insert(traceback).second) return sentence;
@@ -269,6 +281,7 @@ class Worker {
 
   std::string name_;
   WorkerSetting setting_;
+  WorkerSource source_;
   bool is_foreign_ = false;
   std::unique_ptr<WorkerProcess> process_;
   std::map<Asked, DescribeAnswer> said_;
@@ -294,6 +307,9 @@ DescribedWorker candidate_of(const std::shared_ptr<Worker>& worker, std::string 
                                void*) { return worker->forward(problem, q, k, v, out, lse); };
   candidate.structure_faults = [worker] { return worker->faults(); };
   candidate.share = [worker](const std::vector<SharedRegion>& regions) { worker->share(regions); };
+  described.revive = [worker] { worker->revive(); };
+  described.stop = [worker] { worker->stop(); };
+  described.said = worker->said();
   return described;
 }
 
@@ -303,8 +319,13 @@ bool is_worker_name(const std::string& name) {
   return name.find('/') != std::string::npos || name.starts_with("cmd:") || is_python(name);
 }
 
-DescribedWorker worker_candidate(const std::string& name, const WorkerSetting& setting) {
-  return candidate_of(std::make_shared<Worker>(name, setting), name);
+std::vector<std::string> worker_command(const std::string& name, const WorkerSetting& setting) {
+  if (is_python(name)) return {setting.python, "-m", "ringproof.worker", name};
+  return {setting.ringproof, "worker", name};
+}
+
+DescribedWorker worker_candidate(const std::string& name, const WorkerSetting& setting, const WorkerSource& source) {
+  return candidate_of(std::make_shared<Worker>(name, setting, source), name);
 }
 
 DescribedWorker worker_candidate(int descriptor, const WorkerSetting& setting) {

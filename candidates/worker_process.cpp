@@ -3,11 +3,13 @@
 
 #include "candidates/worker_process.h"
 
+#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -23,20 +25,25 @@ namespace ringproof {
 namespace {
 
 constexpr int kExitNotStarted = 127;
+constexpr auto kLastWordMax = std::chrono::seconds(2);
 
-[[noreturn]] void become(char* const* argv, int socket, pid_t parent) {
+[[noreturn]] void become(char* const* argv, char* const* environment, int socket, pid_t parent) {
   setpgid(0, 0);  // Ctrl-C is the parent's to answer
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);
   // dup2 onto itself would leave the descriptor to be closed by exec.
   if (socket == kWorkerDescriptor) socket = dup(socket);
-  dup2(socket, kWorkerDescriptor);
+  if (socket >= 0) {
+    dup2(socket, kWorkerDescriptor);
+  } else {
+    dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
+  }
   dup2(STDERR_FILENO, STDOUT_FILENO);
   std::signal(SIGPIPE, SIG_DFL);
   std::signal(SIGINT, SIG_IGN);
   const rlimit no_core{0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
-  execvp(argv[0], argv);
+  execvpe(argv[0], argv, environment);
   _exit(kExitNotStarted);
 }
 
@@ -51,6 +58,26 @@ std::string name_of_signal(int signal) {
     case SIGTERM: return "SIGTERM";
     default: return "signal " + std::to_string(signal);
   }
+}
+
+constexpr const char* kEnded = "{\"ended\": \"";
+
+std::string phrase_of(const std::string& line) {
+  const std::size_t begin = std::strlen(kEnded);
+  return line.substr(begin, line.rfind('"') - begin);
+}
+
+// This process's own, with these in place of those of the same name.
+std::vector<std::string> environment_with(const Variables& variables) {
+  std::vector<std::string> lines;
+  for (char** line = environ; *line != nullptr; ++line) {
+    const std::string text = *line;
+    const bool is_replaced = std::any_of(variables.begin(), variables.end(),
+                                         [&](const auto& one) { return text.starts_with(one.first + "="); });
+    if (!is_replaced) lines.push_back(text);
+  }
+  for (const auto& [name, value] : variables) lines.push_back(name + "=" + value);
+  return lines;
 }
 
 // kB of a line "Name:   123 kB" of /proc/PID/status.
@@ -73,17 +100,26 @@ std::uint64_t resident_bytes(pid_t pid) {
   return bytes;
 }
 
-WorkerProcess::WorkerProcess(const std::vector<std::string>& command) {
+WorkerProcess::WorkerProcess(const std::vector<std::string>& command, const Variables& variables) {
   auto [ours, theirs] = make_channel();
+  pid_ = start_process(command, variables, theirs.descriptor());
+  channel_ = std::move(ours);
+}
+
+pid_t start_process(const std::vector<std::string>& command, const Variables& variables, int socket) {
   std::vector<char*> argv;
   for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
+  std::vector<std::string> lines = environment_with(variables);
+  std::vector<char*> environment;
+  for (std::string& line : lines) environment.push_back(line.data());
+  environment.push_back(nullptr);
   const pid_t parent = getpid();
-  pid_ = fork();
-  if (pid_ < 0) throw Error(std::string("a worker process cannot be started: ") + std::strerror(errno));
-  if (pid_ == 0) become(argv.data(), theirs.descriptor(), parent);
-  setpgid(pid_, pid_);  // as the child does: whoever comes first
-  channel_ = std::move(ours);
+  const pid_t pid = fork();
+  if (pid < 0) throw Error(command.front() + " cannot be started: " + std::strerror(errno));
+  if (pid == 0) become(argv.data(), environment.data(), socket, parent);
+  setpgid(pid, pid);  // as the child does: whoever comes first
+  return pid;
 }
 
 void WorkerProcess::end() {
@@ -99,8 +135,16 @@ void WorkerProcess::end() {
   pid_ = -1;
 }
 
+std::string ended_line(const std::string& phrase) { return kEnded + phrase + "\"}"; }
+
+std::string what_ended(int status) {
+  if (WIFSIGNALED(status)) return "crashed with " + name_of_signal(WTERMSIG(status));
+  return "ended its process with exit code " + std::to_string(WEXITSTATUS(status));
+}
+
 // The socket closes a moment before the process can be waited for.
 std::string WorkerProcess::what_ended_it() {
+  if (pid_watched_ >= 0) return last_word();
   if (pid_ < 0) return "the process that served the calls is gone";
   for (int tries = 0; tries < 200 && !status_; ++tries) {
     int status = 0;
@@ -108,8 +152,22 @@ std::string WorkerProcess::what_ended_it() {
     if (!status_) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   if (!status_) return "closed its socket";
-  if (WIFSIGNALED(*status_)) return "crashed with " + name_of_signal(WTERMSIG(*status_));
-  return "ended its process with exit code " + std::to_string(WEXITSTATUS(*status_));
+  return what_ended(*status_);
+}
+
+// Whoever waits for the process says it after the process's own last word.
+std::string WorkerProcess::last_word() {
+  const auto start = std::chrono::steady_clock::now();
+  try {
+    const std::string line = channel_
+                                 .receive([&] {
+                                   if (std::chrono::steady_clock::now() - start > kLastWordMax) throw Error("");
+                                 })
+                                 .line;
+    if (line.starts_with(kEnded)) return phrase_of(line);
+  } catch (const Error&) {
+  }
+  return "is gone, with whoever waited for it";
 }
 
 std::string WorkerProcess::ask(const std::string& line, std::span<const int> descriptors, const WorkerLimits& limits) {
@@ -118,14 +176,16 @@ std::string WorkerProcess::ask(const std::string& line, std::span<const int> des
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (!(seconds <= limits.seconds))
       throw WorkerGone("ran for more than " + shortest(limits.seconds) + " s", {}, true);
-    if (pid_ < 0) return;
-    const std::uint64_t bytes = resident_bytes(pid_);
+    if (watch_) watch_();
+    const pid_t pid = pid_ >= 0 ? pid_ : pid_watched_;
+    if (pid < 0) return;
+    const std::uint64_t bytes = resident_bytes(pid);
     if (!(bytes <= limits.memory_bytes)) {
       throw WorkerGone("used " + std::to_string(bytes >> 20) + " MiB of memory, more than the limit of " +
                        std::to_string(limits.memory_bytes >> 20) + " MiB");
     }
     int status = 0;
-    if (!status_ && waitpid(pid_, &status, WNOHANG) == pid_) {
+    if (pid_ >= 0 && !status_ && waitpid(pid_, &status, WNOHANG) == pid_) {
       status_ = status;
       throw WorkerGone(what_ended_it());  // whoever else holds the socket has nothing to say
     }
@@ -135,6 +195,7 @@ std::string WorkerProcess::ask(const std::string& line, std::span<const int> des
     if (channel_.send(line, descriptors, waiting)) answer = channel_.receive(waiting);
     for (const int descriptor : answer.descriptors) close(descriptor);
     Touch place{};
+    if (answer.line.starts_with(kEnded)) throw WorkerGone(phrase_of(answer.line));
     if (is_crash(answer.line) && read_crash(answer.line, place)) throw WorkerGone(what_ended_it(), place);
     if (answer.line.empty() || is_crash(answer.line)) throw WorkerGone(what_ended_it());
     return answer.line;

@@ -5,8 +5,10 @@
 #include <set>
 #include <span>
 
+#include "candidates/rank_candidate.h"
 #include "candidates/worker_candidate.h"
 #include "ci/candidates.h"
+#include "ci/launch.h"
 #include "reference/spec/error.h"
 
 namespace ringproof {
@@ -33,8 +35,8 @@ WorkerSetting setting_of(const GateOptions& options, const Machine& machine) {
 
 }  // namespace
 
-std::vector<Candidate> candidates_of_gate(const GateOptions& options, const Machine& machine,
-                                          std::vector<NotRun>& notes) {
+std::vector<Candidate> candidates_of_gate(const GateOptions& options, std::span<const Case> cases,
+                                          const Machine& machine, std::vector<NotRun>& notes) {
   const WorkerSetting setting = setting_of(options, machine);
   std::vector<Candidate> candidates;
   const auto add = [&](DescribedWorker described) {
@@ -45,7 +47,9 @@ std::vector<Candidate> candidates_of_gate(const GateOptions& options, const Mach
   for (const std::string& name : options.candidates) {
     if (!named.insert(name).second) continue;
     if (is_worker_name(name)) {
-      add(worker_candidate(name, setting));
+      add(spans_workers(options)
+              ? rank_candidate(name, setting, rank_launcher(options), ranks_of_first_job(options, cases))
+              : worker_candidate(name, setting));
     } else {
       candidates.push_back(choose_candidates(std::span(&name, 1)).front());
     }

@@ -32,8 +32,8 @@ struct GateOptions {
   int threads = 0;                    ///< of the oracle; 0: all cores
   SamplingRule sampling{4e12, 256};   ///< beyond half a minute of two cores
   std::string transport = "threads";  ///< of rings: threads, mpi, nccl or simulated
-  std::string launcher;               ///< "mpirun": start it, and this command in it
-  int ranks = 0;                      ///< of the launcher; 0: as many as the Cases need
+  std::string launcher;  ///< mpirun: this command on each rank, for rings; spawn, mpirun, torchrun: workers, for others
+  int ranks = 0;  ///< of the launcher; 0: as many as the Cases need
   double deadline_seconds = 60;       ///< of every wait over mpi, nccl or simulated
   WorkerOptions workers;
   std::vector<RingComposition> rings = ring_compositions();  ///< what runs over mpi, by name

@@ -8,6 +8,7 @@
 #include "ci/candidates_outside.h"
 #include "ci/commit.h"
 #include "ci/judge_one.h"
+#include "ci/launch.h"
 #include "ci/repeat.h"
 #include "ci/transport.h"
 #include "reference/judge/attribution.h"
@@ -42,13 +43,14 @@ GateRun::GateRun(const GateOptions& options, std::vector<Case> cases, const Mach
       cases_(std::move(cases)),
       machine_(machine),
       progress_(static_cast<std::int64_t>(cases_.size())) {
-  for (Candidate& candidate : on_transport(options, candidates_of_gate(options, machine, notes_))) {
+  for (Candidate& candidate : on_transport(options, candidates_of_gate(options, cases_, machine, notes_))) {
     if (candidate.not_run_reason.empty()) {
       candidates_.push_back(std::move(candidate));
     } else {
       not_run_.push_back({candidate.name, candidate.not_run_reason});
     }
   }
+  if (spans_workers(options)) cases_ = cases_over_ranks(options, std::move(cases_), candidates_);
   if (!nccl_not_run_reason(options).empty()) not_run_.push_back({"transport nccl", nccl_not_run_reason(options)});
   if (!mpi_not_run_reason(options).empty()) not_run_.push_back({"transport mpi", mpi_not_run_reason(options)});
   if (!options.out.empty()) writer_.emplace(options.out);
@@ -195,6 +197,7 @@ void GateRun::print_trouble(const CaseVerdict& verdict, const std::string& candi
   if (!verdict.attribution.empty()) fmt::print("  {}\n", verdict.attribution);
   for (const std::string& warning : verdict.warnings) fmt::print("  {}\n", warning);
   std::string command = "ringproof gate";
+  if (spans_workers(options_)) command += " --launcher " + options_.launcher;
   if (options_.transport == "mpi") command += " --launcher mpirun";
   if (options_.transport == "nccl") command += " --transport nccl";
   if (options_.transport == "simulated") command += " --transport simulated";

@@ -68,8 +68,10 @@ class GateRun {
     DroppedMass dropped;                      // of its block_sparse Cases
   };
 
-  // A tier as it stands, not Cases or a topology of the user's choice.
-  bool promises_a_tier() const { return !options_.cases.tier.empty() && !options_.cases.topology; }
+  // A tier as it stands, not Cases, a topology or ranks of the user's choice.
+  bool promises_a_tier() const {
+    return !options_.cases.tier.empty() && !options_.cases.topology && options_.ranks == 0;
+  }
   int threads() const { return options_.threads > 0 ? options_.threads : machine_.cores; }
   void begin_record();
   void judge(const Case& c, const Reference* reference, const std::string& failure);

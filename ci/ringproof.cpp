@@ -14,6 +14,7 @@
 #include "ci/commit.h"
 #include "ci/false_alarms.h"
 #include "ci/gate.h"
+#include "ci/launch.h"
 #include "ci/list.h"
 #include "ci/new.h"
 #include "ci/power.h"
@@ -33,6 +34,7 @@ Examples
   ringproof gate --candidate ./libmine.so                your own kernel behind the C ABI, in a process of its own
   ringproof gate --candidate ring:double --topology zigzag8
   ringproof gate --candidate ring:double --topology zigzag4 --launcher mpirun
+  ringproof gate --candidate python:my_ring:attention --ranks 4 --launcher mpirun     or spawn, torchrun
   ringproof gate --transport simulated                   every ring in random orders, its waiting proven
   ringproof gate --case 'fwd/fp32/b1.hq4.hkv2.sq99.skv300.dqk64.dv64/causal_bottom_right/scale0.125/gauss:7/bhsd/single'
   ringproof gate --cases mine.txt --in-order             replay a file of Case lines, call by call
@@ -91,8 +93,12 @@ void add_transport(CLI::App& gate, GateOptions& options) {
                   "simulated, which lets computations and "
                   "transfers happen in random orders (of --seed) and rejects every race, by rank, step and buffer")
       ->capture_default_str();
-  gate.add_option("--launcher", options.launcher, "mpirun: start it, with this command on every rank");
-  gate.add_option("--ranks", options.ranks, "Processes for the launcher (default: as many as the Cases need)")
+  gate.add_option("--launcher", options.launcher,
+                  "Who starts ranks. For built-in rings mpirun, with this command on each; for a kernel of your own "
+                  "spawn (this command), mpirun or torchrun, with a worker on each, which gets its shard");
+  gate.add_option("--ranks", options.ranks,
+                  "Processes for the launcher (default: as many as the Cases need); for a kernel of your own also "
+                  "rewrites a tier's Cases to that many ranks, in the schedules it declares")
       ->check(CLI::Range(1, 4096));
   gate.add_option("--deadline", options.deadline_seconds,
                   "Seconds any wait of a rank may take over mpi, nccl or simulated")
@@ -223,6 +229,7 @@ int run_command(int argc, char** argv) {
     if (std::strcmp(argv[2], "compare") == 0) become_perf_script("apart.py", argv + 2);
     if (std::strcmp(argv[2], "history") == 0) become_perf_script("history.py", argv + 2);
   }
+  if (argc > 2 && std::strcmp(argv[1], "rank") == 0) return serve_launched_rank(argv + 2);
   CLI::App app("Ringproof judges attention kernels: every output element against a derived error bound.", "ringproof");
   app.footer(kExamples);
   app.require_subcommand(1);

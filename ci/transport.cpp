@@ -17,6 +17,7 @@
 #include <fstream>
 #include <thread>
 
+#include "ci/launch.h"
 #include "ci/transport_nccl.h"
 #include "distributed/remote_ranks.h"
 #include "reference/spec/error.h"
@@ -44,18 +45,6 @@ ExitCode not_here(const GateOptions& options, const std::string& transport, cons
 
 std::chrono::milliseconds deadline_of(const GateOptions& options) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(1000 * options.deadline_seconds));
-}
-
-std::string path_of(const std::string& program) {
-  const char* const path = std::getenv("PATH");
-  std::string rest = path == nullptr ? "" : path;
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find(':'), rest.size());
-    const std::filesystem::path file = std::filesystem::path(rest.substr(0, end)) / program;
-    if (access(file.c_str(), X_OK) == 0) return file;
-    rest.erase(0, end + 1);
-  }
-  return "";
 }
 
 // The same command on every process, without what starts them.
@@ -113,7 +102,7 @@ ExitCode run_under_mpirun(const GateOptions& options) {
 #ifndef RINGPROOF_WITH_MPI
   return not_here(options, "mpi", "built without MPI; install libopenmpi-dev and build again");
 #endif
-  const std::string mpirun = path_of("mpirun");
+  const std::string mpirun = program_on_path("mpirun");
   if (mpirun.empty()) return not_here(options, "mpi", "there is no mpirun on the path; install openmpi-bin");
   int ranks = options.ranks;
   if (ranks == 0) {
@@ -188,14 +177,18 @@ ExitCode run_in_job(GateOptions options) {
 }  // namespace
 
 ExitCode run_gate_on_transport(GateOptions options) {
+  if (spans_workers(options)) return run_gate(options);
   constexpr const char* kTransports[] = {"threads", "mpi", "nccl", "simulated"};
   if (std::find(std::begin(kTransports), std::end(kTransports), options.transport) == std::end(kTransports)) {
     throw InputError("--transport knows threads, mpi, nccl and simulated, not '" + options.transport + "'");
   }
   if (!options.launcher.empty() && options.launcher != "mpirun") {
-    throw InputError("--launcher knows mpirun, not '" + options.launcher + "'");
+    throw InputError("--launcher knows mpirun for built-in rings, not '" + options.launcher +
+                     "'; spawn and torchrun are for kernels of your own");
   }
-  if (options.ranks > 0 && options.launcher.empty()) throw InputError("--ranks needs --launcher mpirun");
+  if (options.ranks > 0 && options.launcher.empty()) {
+    throw InputError("--ranks needs a --launcher: mpirun, or spawn or torchrun for a kernel of your own");
+  }
   if (!options.launcher.empty() && options.transport == "simulated") {
     throw InputError("--transport simulated runs in this process; leave --launcher out");
   }

@@ -138,9 +138,12 @@ class Call {
 
   void share() {
     std::vector<SharedRegion> regions;
-    for (const CallBuffers& mine : buffers_.ranks) {
+    for (std::size_t rank = 0; rank < buffers_.ranks.size(); ++rank) {
+      const CallBuffers& mine = buffers_.ranks[rank];
+      const std::size_t before = regions.size();
       for (const PlacedTensor* input : {&mine.q, &mine.k, &mine.v}) input->add_regions(false, regions);
       for (const PlacedTensor* output : {&mine.out, &mine.lse}) output->add_regions(true, regions);
+      for (std::size_t at = before; at < regions.size(); ++at) regions[at].rank = static_cast<int>(rank);
     }
     candidate_.share(regions);
   }

@@ -73,6 +73,7 @@ struct SharedRegion {
   std::size_t bytes;       ///< sparse, maybe terabytes
   std::size_t bytes_open;  ///< nobody may touch what lies behind
   bool is_output;          ///< holds what the candidate writes; else it may only read
+  int rank = 0;            ///< whose tensor it holds, where a call has several ranks
 };
 
 /// What runs on one rank: `forward` is bound to that rank's place in the communicator.

@@ -2,7 +2,8 @@
 
 S = softmax_scale * q k^T (times descale_q * descale_k for fp8 storage); softcap c > 0 makes it
 c * tanh(S / c); hidden keys drop out; a sink logit per query head joins the denominator only.
-Lengths are global; with rank_count > 1 the arrays passed beside it are local shards.
+Lengths, mask and tables are global; with rank_count > 1 the arrays passed beside it are the shards
+of `rank`, whose tokens `local_tokens` names.
 """
 
 from __future__ import annotations
@@ -76,11 +77,33 @@ class Problem:
 
     @property
     def shape_out(self) -> tuple[int, int, int, int]:
-        return self.batch, self.heads_q, self.seqlen_q, self.head_dim_v
+        """Of this rank's shard."""
+        return self.batch, self.heads_q, len(self.local_tokens(self.seqlen_q)), self.head_dim_v
 
     @property
     def shape_lse(self) -> tuple[int, int, int]:
-        return self.batch, self.heads_q, self.seqlen_q
+        return self.batch, self.heads_q, len(self.local_tokens(self.seqlen_q))
+
+    def local_tokens(self, seqlen: int, rank: int | None = None) -> NDArray[np.int64]:
+        """The tokens of [0, seqlen) that `rank` (default: this one) owns, in its shard's order.
+
+        Of P ranks, striped: r, r + P, ...; zigzag: pieces r and 2P - 1 - r of 2P; all others piece
+        r of P. Piece i of n begins at floor(i * seqlen / n). In a hybrid, head_split_ranks
+        consecutive ranks share the runs of one rank of its ring, in consecutive pieces.
+        """
+        rank = self.rank if rank is None else rank
+        ranks, ring_rank, part = self.rank_count, rank, 0
+        if self.head_split_ranks > 1:
+            ranks //= self.head_split_ranks
+            ring_rank, part = divmod(rank, self.head_split_ranks)
+        tokens = np.arange(seqlen)
+        pieces = [tokens[ring_rank::ranks]] if self.schedule == "striped" else []
+        if self.schedule == "zigzag":
+            pieces = [_piece(tokens, 2 * ranks, i) for i in (ring_rank, 2 * ranks - 1 - ring_rank)]
+        pieces = pieces or [_piece(tokens, ranks, ring_rank)]
+        if self.head_split_ranks > 1:
+            pieces = [_piece(piece, self.head_split_ranks, part) for piece in pieces]
+        return np.concatenate(pieces)
 
     def visible(self) -> NDArray[np.bool_]:
         """Which key each query sees: [seqlen_q, seqlen_kv], the same for all batches and heads."""
@@ -114,6 +137,10 @@ class Problem:
             inside = keys <= (last if self.document_causal else np.inf)
             visible[q_begin:q_end, kv_begin:kv_end] = inside
         return visible
+
+
+def _piece(tokens: NDArray[np.int64], pieces: int, index: int) -> NDArray[np.int64]:
+    return tokens[len(tokens) * index // pieces : len(tokens) * (index + 1) // pieces]
 
 
 def problem_of(message: Mapping[str, Any]) -> Problem:
