@@ -11,41 +11,30 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <optional>
-#include <sstream>
 #include <thread>
 
-#include "ci/candidates.h"
+#include "ci/bench_metrics.h"
+#include "ci/bench_process.h"
 #include "ci/commit.h"
 #include "ci/interrupt.h"
 #include "ci/judge_one.h"
 #include "ci/machine.h"
 #include "ci/progress.h"
+#include "ci/yardsticks.h"
+#include "reference/judge/bound_forward.h"
 #include "reference/judge/reference.h"
 #include "reference/judge/run.h"
 #include "reference/judge/verify.h"
 #include "reference/spec/error.h"
 
+#ifdef RINGPROOF_HAS_FAST_ORACLE
+#include "reference/oracle/fast/fast_forward.h"
+#endif
+
 namespace ringproof {
 namespace {
-
-constexpr const char* kForward = "forward";
-// Parts of the judge; the first two are timed for each candidate, the others once a Case.
-constexpr const char* kVerdict = "verdict";
-constexpr const char* kComparison = "comparison";
-constexpr const char* kReference = "reference";
-constexpr const char* kPlainOracle = "plain_oracle";
-
-std::vector<std::string> default_lines() {
-  std::vector<std::string> lines;
-  for (const char* dtype : {"fp64", "fp32", "fp16", "bf16"}) {
-    lines.push_back(fmt::format(
-        "fwd/{}/b1.hq2.hkv2.sq512.skv512.dqk64.dv64/causal_bottom_right/scale0.125/gauss:1/bhsd/single", dtype));
-  }
-  return lines;
-}
 
 // Medians and quartiles as they come, on stdout; the JSON beside them.
 class Reporter : public benchmark::BenchmarkReporter {
@@ -87,41 +76,37 @@ class Bench {
  public:
   explicit Bench(const BenchOptions& options)
       : options_(options),
-        threads_(options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency())) {
+        threads_(options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency())),
+        chosen_(choose_metrics(options)) {
     const Machine machine = this_machine();
-    memory_bytes_max_ = machine.memory_bytes;
-    if (options.metrics_file.empty()) {
-      choose();
-    } else {
-      read_metrics();
-    }
-    if (metrics_.empty()) {
-      throw InputError("no candidate named here covers any of these Cases; see ringproof list candidates");
-    }
     benchmark::AddCustomContext("ringproof_commit", built_commit());
     benchmark::AddCustomContext("cpu", machine.cpu);
     benchmark::AddCustomContext("os", machine.os);
     benchmark::AddCustomContext("cores", std::to_string(machine.cores));
     benchmark::AddCustomContext("cuda_device", machine.cuda_device);
     benchmark::AddCustomContext("threads", std::to_string(threads_));
+    if (!options.yardsticks) return;
+    for (const Yardstick& one : measure_yardsticks(threads_)) {
+      benchmark::AddCustomContext("yardstick_" + one.name, fmt::format("{:.4g}", one.value));
+    }
   }
 
   ExitCode time_all() {
-    for (const Metric& metric : metrics_) enlist(metric);
+    for (const Metric& metric : chosen_.metrics) enlist(metric);
     const std::string part_file = options_.json + ".part";
     std::ofstream json;
     if (!options_.json.empty()) {
       json.open(part_file);
       if (!json) throw InputError("'" + options_.json + "' cannot be written; give --json another one");
     }
-    progress_.emplace(static_cast<std::int64_t>(metrics_.size()), "metrics");
+    progress_.emplace(static_cast<std::int64_t>(chosen_.metrics.size()), "metrics");
     Reporter reporter(options_.json.empty() ? nullptr : &json, done_);
     fmt::print("{:>13}  quartiles, of {} samples of at least {:g} s\n", "median", options_.samples,
                options_.seconds_min);
     benchmark::RunSpecifiedBenchmarks(&reporter);
     benchmark::ClearRegisteredBenchmarks();
     progress_->clear();
-    for (const std::string& line : not_timed_) fmt::print("{}\n", line);
+    for (const std::string& line : chosen_.left_out) fmt::print("{}\n", line);
     if (!options_.json.empty()) {
       json.close();
       std::filesystem::rename(part_file, options_.json);
@@ -133,99 +118,22 @@ class Bench {
   }
 
  private:
-  struct Metric {
-    std::string part;
-    std::optional<Candidate> candidate;  // none: a part of the judge that knows no candidate
-    Case c;
-
-    std::string name() const { return part + " " + (candidate ? candidate->name + " " : "") + to_string(c); }
-  };
-
-  static bool has_candidate(const std::string& part) {
-    if (part == kForward || part == kVerdict || part == kComparison) return true;
-    if (part == kReference || part == kPlainOracle) return false;
-    throw InputError("there is no part '" + part +
-                     "'; there are forward, verdict, comparison, reference, plain_oracle");
-  }
-
-  // Every part of every candidate on every Case that it declares.
-  void choose() {
-    CaseChoice choice = options_.cases;
-    choice.memory_bytes_max = memory_bytes_max_;
-    choice.in_order = true;
-    if (choice.lines.empty() && choice.files.empty() && choice.tier.empty()) choice.lines = default_lines();
-    const std::vector<std::string> parts = options_.parts.empty() ? std::vector<std::string>{kForward} : options_.parts;
-    const std::vector<Candidate> candidates = choose_candidates(options_.candidates);
-    for (const Case& c : choose_cases(choice)) {
-      for (const std::string& part : parts) {
-        if (!has_candidate(part)) {
-          metrics_.push_back({part, std::nullopt, c});
-          continue;
-        }
-        for (const Candidate& candidate : candidates) add_if_declared(part, candidate, c);
-      }
-    }
-  }
-
-  void read_metrics() {
-    std::ifstream file(options_.metrics_file);
-    if (!file)
-      throw InputError("'" + options_.metrics_file + "' cannot be read; give --metrics a file of metric names");
-    std::string line;
-    for (int number = 1; std::getline(file, line); ++number) {
-      std::istringstream words(line.substr(0, line.find('#')));
-      std::vector<std::string> word{std::istream_iterator<std::string>(words), {}};
-      if (word.empty()) continue;
-      const auto refuse = [&](const std::string& why) {
-        throw InputError(fmt::format("{}:{}: {}", options_.metrics_file, number, why));
-      };
-      try {
-        const bool with_candidate = has_candidate(word[0]);
-        if (word.size() != (with_candidate ? 3u : 2u)) {
-          refuse(fmt::format("wanted '{}{} <Case line>'", word[0], with_candidate ? " <candidate>" : ""));
-        }
-        const Case c = choose_cases({.lines = {word.back()}, .memory_bytes_max = memory_bytes_max_}).front();
-        if (with_candidate) {
-          add_if_declared(word[0], choose_candidates(std::vector{word[1]}).front(), c);
-        } else {
-          metrics_.push_back({word[0], std::nullopt, c});
-        }
-      } catch (const InputError& error) {
-        if (std::string(error.what()).starts_with(options_.metrics_file)) throw;
-        refuse(error.what());
-      }
-    }
-  }
-
-  void add_if_declared(const std::string& part, const Candidate& candidate, const Case& c) {
-    const bool is_named = !options_.candidates.empty() || !options_.metrics_file.empty();
-    if (!candidate.not_run_reason.empty()) return say("not run: " + candidate.name + ": " + candidate.not_run_reason);
-    const std::string outside = unsupported_reason(candidate.describe(c.problem.dtype, Direction::kForward), c.problem);
-    if (outside.empty()) {
-      metrics_.push_back({part, candidate, c});
-    } else if (is_named) {
-      say("not asked: " + candidate.name + " declares no " + outside);
-    }
-  }
-
-  // Once, at the end.
-  void say(const std::string& line) {
-    if (std::find(not_timed_.begin(), not_timed_.end(), line) == not_timed_.end()) not_timed_.push_back(line);
-  }
-
   void enlist(const Metric& metric) {
-    benchmark::RegisterBenchmark(metric.name().c_str(),
-                                 [this, &metric](benchmark::State& state) {
-                                   if (interrupt_.asked()) return state.SkipWithError("interrupted");
-                                   progress_->show(done_, metric.name());
-                                   const Reference& reference = reference_of(metric.c);
-                                   if (metric.candidate) return time_candidate(state, metric, reference);
-                                   time_judge(state, metric.part, reference);
-                                 })
-        ->UseManualTime()
-        ->Unit(benchmark::kMillisecond)
-        ->MinTime(options_.seconds_min)
-        ->Repetitions(options_.samples);
+    benchmark::internal::Benchmark* const one =
+        benchmark::RegisterBenchmark(metric.name().c_str(), [this, &metric](benchmark::State& state) {
+          if (interrupt_.asked()) return state.SkipWithError("interrupted");
+          progress_->show(done_, metric.name());
+          if (metric.of == PartOf::kProcess) return time_process(state, metric);
+          const Reference& reference = reference_of(metric.c);
+          if (metric.candidate) return time_candidate(state, metric, reference);
+          time_judge(state, metric.part, reference);
+        });
+    one->UseManualTime()->Unit(benchmark::kMillisecond)->Repetitions(options_.samples);
+    if (metric.of == PartOf::kProcess || options_.calls > 0) {
+      one->Iterations(std::max<std::int64_t>(1, options_.calls));
+    } else {
+      one->MinTime(options_.seconds_min);
+    }
   }
 
   // One at a time: metrics of a Case follow one another.
@@ -238,25 +146,45 @@ class Bench {
     return *reference_;
   }
 
-  template <class Work>
-  static void time(benchmark::State& state, const Work& work) {
+  // `seconds_of_call` calls once. What is made twice is spread evenly over the calls.
+  template <class SecondsOfCall>
+  void time_calls(benchmark::State& state, const SecondsOfCall& seconds_of_call) const {
+    double owed = 0.5;
     for (auto _ : state) {
-      const auto start = std::chrono::steady_clock::now();
-      work();
-      state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      double seconds = seconds_of_call();
+      owed += options_.repeat_share;
+      if (owed >= 1) {
+        owed -= 1;
+        seconds += seconds_of_call();
+      }
+      state.SetIterationTime(seconds);
     }
   }
 
-  void time_judge(benchmark::State& state, const std::string& part, const Reference& reference) {
+  template <class Work>
+  void time(benchmark::State& state, const Work& work) const {
+    time_calls(state, [&] {
+      const auto start = std::chrono::steady_clock::now();
+      work();
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    });
+  }
+
+  void time_judge(benchmark::State& state, const std::string& part, const Reference& reference) const {
     const Inputs& inputs = reference.inputs;
     const Problem& problem = reference.c.problem;
-    if (part == kReference) {
+    const TensorView q = inputs.q.view(), k = inputs.k.view(), v = inputs.v.view();
+    if (part == "reference") {
       time(state, [&] { benchmark::DoNotOptimize(prepare(reference.c, inputs, threads_)); });
+    } else if (part == "plain_oracle") {
+      time(state, [&] { benchmark::DoNotOptimize(attention_forward(problem, q, k, v, threads_)); });
+#ifdef RINGPROOF_HAS_FAST_ORACLE
+    } else if (part == "fast_oracle") {
+      time(state, [&] { benchmark::DoNotOptimize(fast_attention_forward(problem, q, k, v, threads_)); });
+#endif
     } else {
-      time(state, [&] {
-        benchmark::DoNotOptimize(
-            attention_forward(problem, inputs.q.view(), inputs.k.view(), inputs.v.view(), threads_));
-      });
+      const Arithmetic arithmetic = resolve(Arithmetic{}, problem.dtype);
+      time(state, [&] { benchmark::DoNotOptimize(bound_forward(reference.c, arithmetic, reference.want)); });
     }
   }
 
@@ -264,35 +192,50 @@ class Bench {
     const Candidate& candidate = *metric.candidate;
     Buffers& buffers = buffers_[candidate.name];
     Evidence evidence;
-    if (metric.part == kVerdict) {
+    if (metric.part == "verdict") {
       time(state, [&] { evidence = judge_one(candidate, reference, buffers); });
     } else {
       Got got = run(candidate, reference, buffers);
       const Arithmetic arithmetic = resolve(got.description.arithmetic, reference.c.problem.dtype);
-      if (metric.part == kComparison) {
+      if (metric.part == "comparison") {
         time(state, [&] { evidence = compare(candidate.name, reference, arithmetic, got); });
       } else {
-        for (auto _ : state) {
+        time_calls(state, [&] {
           got = run(candidate, reference, buffers);
-          state.SetIterationTime(got.time_ms / 1e3);
-        }
+          return got.time_ms / 1e3;
+        });
         evidence = compare(candidate.name, reference, arithmetic, got);
       }
     }
     const CaseVerdict verdict = verify_case(evidence);
-    state.SetLabel(to_string(verdict.outcome));
-    if (verdict.outcome == Outcome::kAccepted) return;
-    outcome_ = worst(outcome_, verdict.outcome);
-    say(fmt::format("{}: {} on '{}': {}", candidate.name, to_string(verdict.outcome), evidence.case_line,
-                    verdict.reason));
-    state.SkipWithError(verdict.reason.c_str());
+    enter(state, metric, verdict.outcome, verdict.reason);
+  }
+
+  void time_process(benchmark::State& state, const Metric& metric) {
+    TimedProcess timed;
+    time_calls(state, [&] {
+      timed = run_timed_process(metric);
+      return timed.seconds;
+    });
+    enter(state, metric, timed.outcome, timed.reason);
+  }
+
+  // A time stands only beside an accepted verdict on what a timed call left.
+  void enter(benchmark::State& state, const Metric& metric, Outcome outcome, const std::string& reason) {
+    state.SetLabel(to_string(outcome));
+    if (outcome == Outcome::kAccepted) return;
+    outcome_ = worst(outcome_, outcome);
+    const std::string line =
+        fmt::format("{}: {} on '{}': {}", metric.who, to_string(outcome), to_string(metric.c), reason);
+    if (std::find(chosen_.left_out.begin(), chosen_.left_out.end(), line) == chosen_.left_out.end()) {
+      chosen_.left_out.push_back(line);
+    }
+    state.SkipWithError(reason.c_str());
   }
 
   BenchOptions options_;
   int threads_;
-  std::uint64_t memory_bytes_max_ = 0;
-  std::vector<Metric> metrics_;
-  std::vector<std::string> not_timed_;
+  MetricChoice chosen_;
   std::map<std::string, Buffers> buffers_;
   std::optional<Reference> reference_;
   std::int64_t done_ = 0;

@@ -3,18 +3,20 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import unittest
 
 RINGPROOF = pathlib.Path(os.environ["RINGPROOF_BIN"]) / "ringproof"
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 CASE = "fwd/fp32/b1.hq2.hkv2.sq40.skv40.dqk16.dv16/full/scale0.25/gauss:7/bhsd/single"
-PARTS = ["forward", "verdict", "comparison", "reference", "plain_oracle"]
+PARTS = ["forward", "verdict", "comparison", "reference", "plain_oracle", "fast_oracle", "bounds"]
 
 
-def bench(*arguments):
+def bench(*arguments, **more):
     command = [RINGPROOF, "bench", "--samples", "3", "--seconds", "0.001", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **more)
 
 
 class Bench(unittest.TestCase):
@@ -36,6 +38,42 @@ class Bench(unittest.TestCase):
                 self.assertTrue(one["name"].startswith(f"{part} flash_forward_fp32 {CASE}"))
                 self.assertEqual(one["label"], "accepted")
             self.assertIn(f"{part} ", done.stdout)
+
+    def test_kernels_from_outside_are_timed_through_their_workers(self):
+        plugin = RINGPROOF.parent.parent / "plugins" / "libattention_c.so"
+        folders = (ROOT / "candidates" / "python", ROOT / "candidates" / "examples" / "python")
+        environment = {**os.environ, "PYTHONPATH": ":".join(map(str, folders))}
+        for name in (str(plugin), "python:attention_numpy:attention"):
+            done = bench("--candidate", name, "--case", CASE, env=environment)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertRegex(done.stdout, rf" ms  \[.*\]  forward {name} {CASE}")
+
+    def test_the_race_checker_is_timed_with_what_it_says(self):
+        done = bench("--candidate", "flash_forward_fp32", "--case", CASE, "--part", "race_check")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn(f"race_check flash_forward_fp32 {CASE}", done.stdout)
+        # Another candidate's name is no kernel's.
+        done = bench("--candidate", "canary", "--case", CASE, "--part", "race_check")
+        self.assertEqual(done.returncode, 3, done.stdout + done.stderr)
+        self.assertNotIn(" ms ", done.stdout)
+
+    @unittest.skipUnless(shutil.which("mpirun"), "no mpirun here")
+    def test_a_ring_is_timed_on_mpi_processes(self):
+        line = CASE.replace("single", "contiguous2")
+        done = bench("--candidate", "ring:double", "--case", line, "--part", "forward_mpi")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn(f"forward_mpi ring:double {line}", done.stdout)
+
+    def test_calls_made_twice_and_yardsticks_stand_in_the_record(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "b.json"
+            asked = ["--part", "bounds", "--case", CASE, "--calls", "40", "--repeat", "1"]
+            done = bench(*asked, "--yardsticks", "--json", file)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            record = json.loads(file.read_text())
+        self.assertGreater(float(record["context"]["yardstick_copy_gbytes_per_s"]), 0)
+        samples = [one for one in record["benchmarks"] if one["run_type"] == "iteration"]
+        self.assertEqual({one["iterations"] for one in samples}, {40})
 
     def test_a_wrong_output_has_no_time(self):
         done = bench("--candidate", "canary", "--case", CASE)

@@ -195,7 +195,8 @@ void add_bench(CLI::App& app, BenchOptions& options, BenchOracleOptions& of_orac
   bench->add_option("--candidate", options.candidates,
                     "Candidate to time; repeat for several (default: every built-in one)");
   bench->add_option("--part", options.parts,
-                    "forward (default), verdict, comparison, reference or plain_oracle; repeat for several");
+                    "forward (default), verdict, comparison, race_check, forward_mpi, reference, plain_oracle, "
+                    "fast_oracle or bounds; repeat for several");
   bench->add_option("--case", options.cases.lines, "Case line to time on; repeat (default: 512 rows of each dtype)");
   bench->add_option("--cases", options.cases.files, "File of Case lines; - for standard input");
   bench->add_option("--tier", options.cases.tier, "Cases that come with Ringproof: fast, full, nightly");
@@ -207,6 +208,11 @@ void add_bench(CLI::App& app, BenchOptions& options, BenchOracleOptions& of_orac
   bench->add_option("--seconds", options.seconds_min, "Least measured time of a sample")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  bench->add_option("--calls", options.calls, "Calls of a sample, whatever they take (default: by --seconds)")
+      ->check(CLI::Range(1, 1000000));
+  bench->add_option("--repeat", options.repeat_share, "Share of calls made twice, to see whether a gate finds it")
+      ->check(CLI::Range(0.0, 1.0));
+  bench->add_flag("--yardsticks", options.yardsticks, "Measure what the machine can do, for --json");
   bench->add_option("--json", options.json, "File to write, as Google Benchmark writes it (default: none)");
   bench->add_option("--threads", options.threads, "Threads of the reference (default: all cores)")
       ->check(CLI::Range(1, 4096));

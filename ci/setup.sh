@@ -51,6 +51,8 @@ build() {
     cmake --preset ci >"$log" 2>&1 || { tail -n 30 "$log" >&2; stop "cmake failed; the whole log is in $log"; }
     sed -n '/^-- Ringproof/,$p' "$log" | sed 's/^-- //'
   fi
+  # What a compiler cache keeps for one clone, or one commit, serves the others.
+  export CCACHE_BASEDIR=${CCACHE_BASEDIR-$PWD} CCACHE_NOHASHDIR=${CCACHE_NOHASHDIR-1}
   # Two compilers at most: each takes up to 1 GiB.
   cmake --build build --parallel "${RINGPROOF_JOBS:-$(nproc)}" --target "$@" || stop "the build failed"
 }

@@ -39,7 +39,8 @@ def compare(before: pathlib.Path, after: pathlib.Path, margin: float) -> list[ru
     few = [m for m in shared if min(len(base[m]), len(head[m])) < 5]
     if few:
         raise InputError(f"'{few[0]}' has fewer than 5 samples; measure with --samples 15")
-    return rule.decide([rule.ratio_of_apart(m, base[m], head[m], margin) for m in shared])
+    ratios = [rule.ratio_of_apart(m, base[m], head[m], margin) for m in shared]
+    return rule.decide(ratios, rule.P_MAX_APART)
 
 
 def main() -> int:

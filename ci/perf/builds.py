@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
+import time
 
 from samples import InputError
 
@@ -34,14 +36,24 @@ def commit_of(name: str) -> str:
     return done.stdout.strip()
 
 
-def built_command(commit: str, said) -> pathlib.Path:
+class OutOfTime(Exception):
+    """A build that took longer than it was given."""
+
+
+def command_at(commit: str) -> pathlib.Path:
+    """Where the `ringproof` of a commit is, or would be."""
+    return KEPT / commit[:12] / "build" / "bin" / "ringproof"
+
+
+def built_command(commit: str, said, seconds_max: float | None = None) -> pathlib.Path:
     """The `ringproof` of a commit, built if it is not there yet.
 
-    Raises InputError for a commit that does not build, naming the log. The build stands inside its
-    source as every build of this project does, so that a compiler cache knows what both share.
+    Raises InputError for a commit that does not build, naming the log; OutOfTime. The build stands
+    inside its source as every build of this project does, so that a compiler cache knows what both
+    share.
     """
     source = KEPT / commit[:12]
-    command = source / "build" / "bin" / "ringproof"
+    command = command_at(commit)
     if command.exists():
         return command
     said(f"building {commit[:12]}")
@@ -66,12 +78,28 @@ def built_command(commit: str, said) -> pathlib.Path:
             "ringproof",
         ],
     ]
+    end = None if seconds_max is None else time.monotonic() + seconds_max
     with log.open("w") as out:
         for step in steps:
-            done = subprocess.run(step, stdout=out, stderr=subprocess.STDOUT, env=environment)
-            if done.returncode != 0:
+            code = run_until(step, end, stdout=out, stderr=subprocess.STDOUT, env=environment)
+            if code is None:
+                raise OutOfTime(f"commit {commit[:12]} was not built")
+            if code != 0:
                 raise InputError(f"commit {commit[:12]} does not build; its log is {log}")
     return command
+
+
+def run_until(command: list[str], end: float | None, **more) -> int | None:
+    """The exit code; None where it was ended, with all that it started, at `end`."""
+    process = subprocess.Popen(command, start_new_session=True, **more)
+    try:
+        return process.wait(None if end is None else max(0.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return None
+    finally:  # Ctrl-C included: what stands in a session of its own hears of it from nobody else
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
 
 
 def jobs() -> int:

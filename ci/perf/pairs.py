@@ -44,11 +44,13 @@ def run_pairs(
     pairs_max: int,
     seed: int,
     said: collections.abc.Callable[[str], None],
+    may_go_on: collections.abc.Callable[[], bool] = lambda: True,
 ) -> PairRun:
     """Measures at least `pairs_min` rounds, then two more at a time while any metric is undecided.
 
     `processes` gives, for base, head and control, one process's time per metric. `said` is told
-    how far it is. Ctrl-C ends it after the round at work, if there are rounds enough to decide.
+    how far it is. Ctrl-C ends it after the round at work, if there are rounds enough to decide; so
+    does a `may_go_on` that says no.
     """
     draw = random.Random(seed)
     samples: dict[str, Samples] = {who: {} for who in CONTENDERS}
@@ -73,6 +75,8 @@ def run_pairs(
             if all(one.outcome != "undecided" for one in run.ratios):
                 break
         said(f"round {rounds} of {pairs_min} to {pairs_max}")
+        if rounds >= pairs_min and not may_go_on():
+            break
     return judged(samples, margin)
 
 

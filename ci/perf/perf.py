@@ -4,6 +4,8 @@
     ci/perf.sh HEAD~1 HEAD                    the small set
     ci/perf.sh main my-branch --metrics mine.txt --out build/perf/report
     ci/perf.sh HEAD HEAD --slowdown 1.05      sees whether this machine shows 5 %
+    ci/perf.sh --validate                     how often this gate errs here (validate.py)
+    ci/perf.sh --ci                           what CI asks: HEAD against the commit before (gate.py)
 
 Exit codes: 0 no regression, 1 regression, 2 bad usage or input, 3 unusable (the base differs from
 itself here), interrupted, or undecided with --strict.
@@ -12,19 +14,19 @@ itself here), interrupted, or undecided with --strict.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
+import math
 import os
 import pathlib
 import platform
 import sys
-import tempfile
 import traceback
 
 import builds
+import contest
 import pairs
 import rule
-from samples import InputError, RunError, measure
+from samples import InputError, RunError
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -75,7 +77,10 @@ def arguments():
         "--slowdown",
         type=float,
         default=1.0,
-        help="multiply the head's times, to see what is found",
+        help="let the head repeat this share of its calls (1.05: 5 %%), to see what is found",
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="no further rounds after these"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the order of processes")
     return parser.parse_args()
@@ -100,15 +105,6 @@ def accepted_regressions(file: pathlib.Path) -> dict[str, tuple[float, str]]:
 
 def say(words: str) -> None:
     print(f"perf: {words}", file=sys.stderr, flush=True)
-
-
-def exit_code(run: pairs.PairRun, rows: list[dict], strict: bool) -> int:
-    outcomes = {row["outcome"] for row in rows}
-    if not run.is_usable or not rows:
-        return 3
-    if "slower" in outcomes:
-        return 1
-    return 3 if strict and "undecided" in outcomes else 0
 
 
 def headline_of(code: int, run: pairs.PairRun, rows: list[dict]) -> tuple[str, str]:
@@ -137,32 +133,21 @@ def write(out: pathlib.Path, name: str, text: str) -> None:
     part.replace(out / name)
 
 
-def measured(asked, commands: dict[str, pathlib.Path]) -> pairs.PairRun:
-    settings = ["--samples", "1", "--seconds", str(asked.seconds)]
-    words = ["bench", "--metrics", str(asked.metrics), *settings]
-    with tempfile.TemporaryDirectory() as folder:
-        json_file = pathlib.Path(folder) / "bench.json"
-
-        def process(who):
-            times = measure([str(commands[who]), *words], json_file)
-            return {m: t * asked.slowdown for m, t in times.items()} if who == "head" else times
-
-        processes = {who: functools.partial(process, who) for who in pairs.CONTENDERS}
-        return pairs.run_pairs(
-            processes, asked.margin, asked.pairs, asked.pairs_max, asked.seed, say
-        )
-
-
 def compare(asked) -> int:
     accepted = accepted_regressions(asked.accepted)
     if not asked.metrics.is_file():
         raise InputError(f"'{asked.metrics}' is no file; give --metrics one of metric lines")
     if not 2 <= asked.pairs <= asked.pairs_max:
         raise InputError("--pairs must be at least 2 and at most --pairs-max")
+    if not 1 <= asked.slowdown <= 2:
+        raise InputError("--slowdown must lie between 1 and 2: the head's calls are repeated")
     commits = {"base": builds.commit_of(asked.base), "head": builds.commit_of(asked.head)}
     commands = {who: builds.built_command(commit, say) for who, commit in commits.items()}
     load_before = os.getloadavg()[0]
-    run = measured(asked, {**commands, "control": commands["base"]})
+    effort = contest.Effort(
+        asked.metrics, asked.margin, asked.pairs, asked.pairs_max, asked.seconds, asked.minutes
+    )
+    run = contest.measured(effort, commands, asked.seed, asked.slowdown, say)
     facts = [
         f"base {commits['base'][:12]}, head {commits['head'][:12]}; {run.rounds} rounds of base, "
         f"head and control; margin {100 * asked.margin:g} %",
@@ -170,7 +155,7 @@ def compare(asked) -> int:
         f"{load_before:.2f} before and {os.getloadavg()[0]:.2f} after",
     ]
     if asked.slowdown != 1:
-        facts.append(f"the head's times are multiplied by {asked.slowdown:g}, as asked")
+        facts.append(f"the head repeats {100 * (asked.slowdown - 1):g} % of its calls, as asked")
     return report(asked, commits, run, accepted, facts)
 
 
@@ -183,7 +168,7 @@ def report(asked, commits, run: pairs.PairRun, accepted, facts: list[str]) -> in
         if one.metric in accepted and one.median <= accepted[one.metric][0]
     }
     rows = page.rows_of(run, taken)
-    code = exit_code(run, rows, asked.strict)
+    code = contest.exit_code(run, [row["outcome"] for row in rows], asked.strict)
     headline, outcome = headline_of(code, run, rows)
     record = {
         "commits": commits,

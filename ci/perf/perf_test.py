@@ -28,11 +28,24 @@ awk -v seed=$$ -v out="$2" 'BEGIN {{
 """
 
 
-class Perf(unittest.TestCase):
+class MadeUpRepository(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
         self.path = pathlib.Path(self.folder.name)
+
+    def git(self, root, *words):
+        git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+        done = subprocess.run([*git, *words], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def place(self, root, build):
+        """`build` as what the last commit was built to."""
+        commit = self.git(root, "rev-parse", "HEAD")
+        command = root / "build" / "perf" / commit[:12] / "build" / "bin" / "ringproof"
+        command.parent.mkdir(parents=True)
+        command.write_text(build)
+        command.chmod(command.stat().st_mode | stat.S_IEXEC)
 
     def repository(self, **builds):
         """A repository of its own whose commits are built already."""
@@ -40,23 +53,18 @@ class Perf(unittest.TestCase):
         (root / "ci").mkdir(parents=True)
         for folder in ("ci/perf", "reports"):
             (root / folder).symlink_to(ROOT / folder)
-        git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
         subprocess.run(["git", "init", "-q", str(root)], check=True)
         for name, build in builds.items():
-            subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", name], check=True)
-            subprocess.run([*git, "tag", name], check=True)
-            commit = subprocess.run(
-                [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
-            ).stdout.strip()
-            command = root / "build" / "perf" / commit[:12] / "build" / "bin" / "ringproof"
-            command.parent.mkdir(parents=True)
-            command.write_text(build)
-            command.chmod(command.stat().st_mode | stat.S_IEXEC)
+            self.git(root, "commit", "-q", "--allow-empty", "-m", name)
+            self.git(root, "tag", name)
+            self.place(root, build)
         return root
 
     def build(self, time_ms, noise=0.002, names=METRICS):
         return BUILD.format(time_ms=time_ms, noise=noise, names=names)
 
+
+class Perf(MadeUpRepository):
     def perf(self, root, *arguments):
         environment = {**os.environ, "RINGPROOF_PERF_ROOT": str(root)}
         return subprocess.run(
@@ -130,8 +138,7 @@ class Perf(unittest.TestCase):
 
     def test_a_commit_that_does_not_build_names_its_log(self):
         root = self.repository(old=self.build(10))
-        git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
-        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "no CMake here"], check=True)
+        self.git(root, "commit", "-q", "--allow-empty", "-m", "no CMake here")
         done = self.perf(root, "old", "HEAD")
         self.assertEqual(done.returncode, 2, done.stderr)
         self.assertIn("does not build; its log is", done.stderr)

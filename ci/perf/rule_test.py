@@ -18,7 +18,7 @@ def samples(seed, ratio=1.0, noise=0.01, drift=0.0, pairs=15):
 
 class TheRule(unittest.TestCase):
     def outcome(self, *arguments, margin=0.02, **named):
-        return rule.ratio_of("m", *samples(*arguments, **named), margin).outcome
+        return rule.decide([rule.ratio_of("m", *samples(*arguments, **named), margin)])[0].outcome
 
     def test_a_slowdown_beyond_the_margin_is_slower_and_its_inverse_faster(self):
         for seed in range(20):
@@ -29,6 +29,20 @@ class TheRule(unittest.TestCase):
         for seed in range(200):
             outcome = self.outcome(seed, 1.0, noise=0.03, drift=0.5)
             self.assertIn(outcome, ("same", "undecided"))
+
+    def test_a_machine_full_of_noise_is_looked_at_16_times_and_still_cries_no_wolf(self):
+        # Pairs that differ by a factor of two either way, as beside busy builds.
+        alarms = 0
+        self.addCleanup(setattr, rule, "RESAMPLES", rule.RESAMPLES)
+        rule.RESAMPLES = 99
+        for seed in range(100):
+            base, head = samples(seed, noise=0.5, pairs=45)
+            for pairs in range(15, 46, 2):
+                one = rule.ratio_of("m", base[:pairs], head[:pairs], 0.02)
+                if rule.decide([one])[0].outcome in ("slower", "faster"):
+                    alarms += 1
+                    break
+        self.assertLessEqual(alarms, 2)  # p of 0.025 at each look would give a dozen
 
     def test_quiet_equal_programs_are_the_same(self):
         for seed in range(20):
@@ -49,8 +63,8 @@ class TheRule(unittest.TestCase):
         self.assertLessEqual(one.median, one.high)
 
     def test_many_metrics_are_held_to_more_than_one(self):
-        # A single p of 0.02 is a finding alone, and none among a hundred metrics that show nothing.
-        alone = rule.Ratio("m", 15, 1.03, 1.021, 1.05, 0.02, 1.0, "slower")
+        # A p of 0.0008 is a finding alone, and none among a hundred metrics that show nothing.
+        alone = rule.Ratio("m", 15, 1.03, 1.021, 1.05, 0.0008, 1.0, "slower")
         idle = [rule.Ratio(f"i{i}", 15, 1.0, 0.99, 1.01, 1.0, 1.0, "same") for i in range(100)]
         self.assertEqual(rule.decide([alone])[0].outcome, "slower")
         self.assertEqual(rule.decide([alone, *idle])[0].outcome, "undecided")

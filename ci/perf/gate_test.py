@@ -1,0 +1,126 @@
+"""What CI asks, on made-up builds: only what is slower twice fails, all else is said and passes."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import unittest
+
+import gate
+import perf_test
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+class Gate(perf_test.MadeUpRepository):
+    def commits(self, *builds, small=perf_test.METRICS, source="reference/a.cpp"):
+        """A repository of one commit per build, each of another source."""
+        root = self.path / "repository"
+        root.mkdir()
+        subprocess.run(["git", "init", "-q", str(root)], check=True)
+        for at, build in enumerate(builds):
+            for name, text in (
+                (source, f"int a = {at};\n"),
+                ("ci/perf/small.txt", "\n".join(small)),
+            ):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                (root / name).write_text(text + "\n")
+            self.git(root, "add", ".")
+            self.git(root, "commit", "-q", "-m", str(at))
+            if build:
+                self.place(root, build)
+        return root
+
+    def ask(self, root, *arguments):
+        return subprocess.run(
+            [sys.executable, str(HERE / "gate.py"), *arguments],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "RINGPROOF_PERF_ROOT": str(root)},
+            timeout=600,
+        )
+
+    def expect_not_decided(self, done, words):
+        self.assertEqual(done.returncode, gate.NOT_DECIDED, done.stdout + done.stderr)
+        self.assertIn("not run: not decided: ", done.stdout)
+        self.assertIn(words, done.stdout)
+
+    def test_a_slower_commit_is_measured_again_and_fails_unless_accepted(self):
+        root = self.commits(self.build(10), self.build(11))
+        done = self.ask(root)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertIn("1 slower; measured again", done.stderr)
+        self.assertRegex(done.stdout, r"slower twice: \+(9|10)\.\d %")
+        accepted = self.path / "accepted.txt"
+        accepted.write_text(f"{perf_test.METRICS[0]}|1.15|exact rounding costs this\n")
+        self.assertEqual(self.ask(root, "--accepted", str(accepted)).returncode, 0)
+
+    def test_an_equal_commit_passes(self):
+        done = self.ask(self.commits(self.build(10), self.build(10)))
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("no regression in 2 metrics", done.stdout)
+
+    def test_what_is_slower_only_once_does_not_fail(self):
+        # Slow in its first 15 calls: the first comparison sees it, the second does not.
+        once = (
+            self.build(10)
+            .replace(
+                "#!/bin/sh\n",
+                f"#!/bin/sh\necho >> {self.path}/calls\n"
+                f"[ $(wc -l < {self.path}/calls) -le 15 ] && slow=1.2 || slow=1\n",
+            )
+            .replace("-v seed", "-v slow=$slow -v seed")
+            .replace("10 * (1", "10 * slow * (1")
+        )
+        done = self.ask(self.commits(self.build(10), once))
+        self.assertIn("1 slower; measured again", done.stderr)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_a_commit_that_changes_nothing_timed_is_not_measured(self):
+        root = self.commits(None, None, source="docs/a.md")
+        done = self.ask(root)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("nothing that is timed differs", done.stdout)
+
+    def test_what_cannot_be_decided_is_said_and_fails_nothing(self):
+        root = self.commits(self.build(10))
+        self.expect_not_decided(self.ask(root), "no commit before this one")
+
+    def test_a_base_that_does_not_build_decides_nothing(self):
+        root = self.commits(None, self.build(10))
+        self.expect_not_decided(self.ask(root), "does not build; its log is")
+
+    def test_builds_beyond_their_share_are_not_begun_or_ended(self):
+        root = self.commits(None, self.build(10))
+        self.expect_not_decided(self.ask(root, "--minutes-build", "0"), "was not built within 0 s")
+        (root / "build" / ".ninja_log").write_text("# ninja log v5\n0\t900000\t1\ta.o\tx\n")
+        self.expect_not_decided(self.ask(root), "a compiler cache (ccache) makes it quick")
+
+    def test_a_build_that_times_nothing_decides_nothing(self):
+        root = self.commits("#!/bin/sh\necho gone >&2; exit 3\n", self.build(10))
+        self.expect_not_decided(self.ask(root), "could not be timed")
+
+    def test_a_control_that_differs_decides_nothing(self):
+        # Base and control are one file; every second call of it is slow.
+        uneven = (
+            self.build(10)
+            .replace(
+                "#!/bin/sh\n",
+                f"#!/bin/sh\necho >> {self.path}/calls\n"
+                f"slow=$(( $(wc -l < {self.path}/calls) % 2 ))\n",
+            )
+            .replace("-v seed", "-v slow=$slow -v seed")
+            .replace("10 * (1", "10 * (1 + slow) * (1")
+        )
+        root = self.commits(uneven, self.build(10))
+        done = self.ask(root)
+        self.assertIn(done.returncode, (gate.NOT_DECIDED, 0), done.stdout + done.stderr)
+
+    def test_an_unknown_base_is_bad_input(self):
+        done = self.ask(self.commits(self.build(10)), "--base", "nowhere")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("'nowhere' is no commit", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
