@@ -22,6 +22,7 @@ bool runs_only_when_named(const Candidate& candidate) {
 std::vector<Candidate> all_candidates() {
   std::vector<Candidate> candidates = gpu_candidates();
   for (Candidate& candidate : distributed_candidates()) candidates.push_back(std::move(candidate));
+  for (Candidate& candidate : device_ring_candidates()) candidates.push_back(std::move(candidate));
   candidates.push_back(naive_ring());
   candidates.push_back(canary());
   candidates.push_back(restless_canary());

@@ -194,6 +194,7 @@ def cuda_candidates(run):
         elif (
             name
             and name.endswith(":cuda")
+            and not name.startswith("ring:")
             and line.split()[:1] in (["fp64"], ["fp32"], ["fp16"], ["bf16"])
         ):
             found.setdefault(name, []).append(line.split()[0])
@@ -324,6 +325,7 @@ def rings_over_nccl(run):
                 ranks,
                 run.bin / "ringproof",
                 *["gate", "--transport", "nccl", "--candidate", "ring:double"],
+                *["--candidate", "ring:flash_forward_fp32:cuda"],
                 *["--deadline", "40"],
                 *[part for line in lines for part in ("--case", line)],
             ],

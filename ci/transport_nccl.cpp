@@ -62,6 +62,7 @@ ExitCode run_gate_over_nccl(GateOptions options, const Environment& environment)
                 deadline,
                 {}});
   const ProcessJob job = process_job(nccl);
+  for (const RingComposition& one : device_ring_compositions()) options.rings.push_back(one);
   ExitCode code = ExitCode::kInconclusive;
   try {
     if (place->rank == 0) {

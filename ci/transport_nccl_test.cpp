@@ -11,6 +11,7 @@
 #include <map>
 #include <thread>
 
+#include "distributed/buffer.h"
 #include "distributed/communicator_nccl_library.h"
 #include "distributed/communicator_nccl_stand_in.h"
 #include "reference/spec/error.h"
@@ -103,6 +104,38 @@ TEST(GateOverNccl, RejectsARingThatForgetsToMerge) {
   for (RingComposition& ring : options.rings) ring.parts.merge = forget_to_merge;
   const Ended ended = run_job(2, options);
   EXPECT_EQ(ended.codes[0], ExitCode::kRejected);
+}
+
+// A local step as on a device: what it gives to the stream runs later, and reaches the transport's memory alone.
+LocalStep enqueueing_double_step() {
+  LocalStep step = double_step();
+  step.enqueues = true;
+  step.takes_blocks = step.takes_sink = false;
+  step.run = [](const LocalProblem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                const TensorView& out, const TensorView& lse, void* stream) {
+    for (const TensorView& view : {q, k, v, out, lse}) {
+      assert_that(memory_of(view).empty() || stand_in::is_allocated(view.data), "a device reaches what it computes on");
+    }
+    stand_in::enqueue(stream, [=] {
+      for (const TensorView& view : {q, k, v}) stand_in::reads(memory_of(view), "kernel");
+      for (const TensorView& view : {out, lse}) stand_in::writes(memory_of(view), "kernel");
+      double_step().run(problem, q, k, v, out, lse, nullptr);
+    });
+  };
+  return step;
+}
+
+TEST(GateOverNccl, LocalStepsOnADeviceReadAndWriteTheMemoryOfTheTransport) {
+  for (const int processes : {1, 3, 4}) {
+    stand_in::reset(10 + static_cast<std::uint64_t>(processes));
+    const std::string ranks = std::to_string(processes);
+    GateOptions options =
+        options_for({"contiguous" + ranks, "zigzag" + ranks, "head_split" + ranks, "all_gather" + ranks, "single"});
+    for (RingComposition& ring : options.rings) ring.local_step = enqueueing_double_step();
+    const Ended ended = run_job(processes, options);
+    for (const ExitCode code : ended.codes) EXPECT_EQ(code, ExitCode::kAccepted) << processes;
+    EXPECT_EQ(stand_in::races(), std::vector<std::string>{});
+  }
 }
 
 TEST(GateOverNccl, AnErrorOfNcclIsInconclusiveOnEveryProcess) {

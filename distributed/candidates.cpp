@@ -39,6 +39,23 @@ std::vector<RingComposition> ring_compositions() {
   return compositions;
 }
 
+std::vector<RingComposition> device_ring_compositions() {
+  std::vector<RingComposition> compositions;
+  for (const LocalStep& step : gpu_local_steps_on_cuda()) {
+    compositions.push_back(composition(step, nan_claims_of_kernel(step.name)));
+  }
+  return compositions;
+}
+
+std::vector<Candidate> device_ring_candidates() {
+  std::vector<Candidate> candidates;
+  for (const RingComposition& one : device_ring_compositions()) {
+    candidates.push_back(ring_candidate(one));
+    candidates.back().not_run_reason = "its ranks are processes with a GPU each; start it with --transport nccl";
+  }
+  return candidates;
+}
+
 std::vector<Candidate> distributed_candidates() {
   std::vector<Candidate> candidates;
   for (const RingComposition& one : ring_compositions()) candidates.push_back(ring_candidate(one));

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,6 +29,12 @@ void enter_rank(int rank);
 /// What the running host function does with memory, or, outside one, the calling thread.
 void reads(std::span<const std::byte> bytes, const std::string& who);
 void writes(std::span<const std::byte> bytes, const std::string& who);
+
+/// Gives a stream (a cudaStream_t) what stands for a kernel.
+void enqueue(void* stream, std::function<void()> kernel);
+
+/// Whether it lies in memory that CUDA has allocated and not freed.
+bool is_allocated(const void* address);
 
 /// What races call this memory, until it is named anew.
 void name_buffer(std::span<const std::byte> memory, const std::string& name);

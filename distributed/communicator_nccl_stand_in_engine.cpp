@@ -282,6 +282,21 @@ void note(std::span<const std::byte> bytes, bool is_write, const std::string& wh
 void reads(std::span<const std::byte> bytes, const std::string& who) { note(bytes, false, who); }
 void writes(std::span<const std::byte> bytes, const std::string& who) { note(bytes, true, who); }
 
+void enqueue(void* stream, std::function<void()> kernel) {
+  const std::lock_guard lock(state().mutex);
+  Operation operation;
+  operation.task = std::move(kernel);
+  queue(static_cast<cudaStream_t>(stream), std::move(operation));
+}
+
+bool is_allocated(const void* address) {
+  const std::lock_guard lock(state().mutex);
+  const auto at = reinterpret_cast<std::uintptr_t>(address);
+  const auto& buffers = state().buffers;
+  return std::any_of(buffers.begin(), buffers.end(),
+                     [&](const auto& one) { return one.first <= at && at < one.second.first; });
+}
+
 void name_buffer(std::span<const std::byte> memory, const std::string& name) {
   const std::lock_guard lock(state().mutex);
   const auto begin = reinterpret_cast<std::uintptr_t>(memory.data());

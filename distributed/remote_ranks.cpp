@@ -19,6 +19,7 @@
 #include <optional>
 #include <thread>
 
+#include "distributed/buffer.h"
 #include "distributed/communicator_subgroup.h"
 #include "reference/spec/case.h"
 #include "reference/spec/error.h"
@@ -69,10 +70,10 @@ class Message {
     std::memcpy(&number, take().data(), sizeof number);
     return number;
   }
-  void take_into(const Tensor& tensor) {
+  void take_into(const TensorView& dense) {
     const auto field = take();
-    assert_that(field.size() == tensor.bytes().size(), "a tensor comes back with its size");
-    if (!field.empty()) std::memcpy(tensor.view().data, field.data(), field.size());
+    assert_that(field.size() == memory_of(dense).size(), "a tensor comes back with its size");
+    if (!field.empty()) std::memcpy(dense.data, field.data(), field.size());
   }
 
   void take_into(RankReport& report) {
@@ -181,6 +182,26 @@ class Meeting {
   std::exception_ptr thrown_;
 };
 
+// Of process 0. A local step on a device reaches the transport's memory alone: tensors are copied there and back.
+Status make_own_call(const RingComposition& composition, Communicator& communicator, std::uint64_t case_id,
+                     const Call& own, RankReport& report) {
+  if (!composition.local_step.enqueues) {
+    return forward_on(composition, communicator, case_id, own.problem, own.q, own.k, own.v, own.out, own.lse, &report);
+  }
+  const auto moved = [&](const TensorView& view) {
+    const Buffer buffer = make_buffer(communicator, "tensor", view.dtype, view.shape);
+    copy_elements(view, buffer.view);
+    return buffer;
+  };
+  const Buffer q = moved(own.q), k = moved(own.k), v = moved(own.v), out = moved(own.out);
+  const Buffer lse = own.lse != nullptr ? moved(*own.lse) : Buffer{};
+  const Status status = forward_on(composition, communicator, case_id, own.problem, q.view, k.view, v.view, out.view,
+                                   own.lse != nullptr ? &lse.view : nullptr, &report);
+  copy_elements(out.view, own.out);
+  if (own.lse != nullptr) copy_elements(lse.view, *own.lse);
+  return status;
+}
+
 Status make_calls(const ProcessJob& job, const RingComposition& composition, std::uint64_t case_id,
                   const std::vector<std::optional<Call>>& calls, std::vector<RankReport>& reports) {
   const auto ranks = static_cast<int>(calls.size());
@@ -188,20 +209,18 @@ Status make_calls(const ProcessJob& job, const RingComposition& composition, std
     job.send(rank, request_of(composition.name, case_id, *calls[static_cast<std::size_t>(rank)]).bytes());
   }
   SubgroupCommunicator communicator(*job.world, first_ranks(ranks));
-  const Call& own = *calls.front();
-  Status status = forward_on(composition, communicator, case_id, own.problem, own.q, own.k, own.v, own.out, own.lse,
-                             &reports.front());
+  Status status = make_own_call(composition, communicator, case_id, *calls.front(), reports.front());
   for (int rank = 1; rank < ranks; ++rank) {
     const Call& call = *calls[static_cast<std::size_t>(rank)];
     Message answer(job.receive(rank));
     status = std::max(status, static_cast<Status>(answer.take_number()));
     answer.take_into(reports[static_cast<std::size_t>(rank)]);
     const Tensor out(call.out.dtype, call.out.shape);
-    answer.take_into(out);
+    answer.take_into(out.view());
     copy_elements(out.view(), call.out);
     if (call.lse == nullptr) continue;
     const Tensor lse(call.lse->dtype, call.lse->shape);
-    answer.take_into(lse);
+    answer.take_into(lse.view());
     copy_elements(lse.view(), *call.lse);
   }
   return status;
@@ -264,17 +283,17 @@ Message answer_to(const ProcessJob& job, const std::vector<RingComposition>& com
   const bool has_lse = request.take_number() != 0;
   const std::int64_t rows = owned_token_count(problem.topology, problem.rank, problem.seqlen_q);
   const std::int64_t keys = owned_token_count(problem.topology, problem.rank, problem.seqlen_kv);
+  SubgroupCommunicator communicator(*job.world, first_ranks(problem.topology.rank_count));
   const auto tensor = [&](Dtype dtype, Shape shape, std::int64_t tokens) {
     shape[2] = tokens;
-    const Tensor one(dtype, shape);
-    request.take_into(one);
+    const Buffer one = make_buffer(communicator, "tensor", dtype, shape);
+    request.take_into(one.view);
     return one;
   };
-  const Tensor q = tensor(problem.dtype, problem.shape_q(), rows), k = tensor(problem.dtype, problem.shape_k(), keys),
+  const Buffer q = tensor(problem.dtype, problem.shape_q(), rows), k = tensor(problem.dtype, problem.shape_k(), keys),
                v = tensor(problem.dtype, problem.shape_v(), keys),
                out = tensor(dtype_of_out(problem.dtype), problem.shape_out(), rows);
-  const Tensor lse = has_lse ? tensor(dtype_of_lse(problem.dtype), problem.shape_lse(), rows) : Tensor();
-  const TensorView lse_view = lse.view();
+  const Buffer lse = has_lse ? tensor(dtype_of_lse(problem.dtype), problem.shape_lse(), rows) : Buffer{};
   std::vector<float> sink(static_cast<std::size_t>(problem.has_sink ? problem.heads_q : 0));
   if (problem.has_sink) {
     const auto field = request.take();
@@ -283,14 +302,13 @@ Message answer_to(const ProcessJob& job, const std::vector<RingComposition>& com
     problem.sink = sink.data();
   }
   RankReport report;
-  SubgroupCommunicator communicator(*job.world, first_ranks(problem.topology.rank_count));
-  const Status status = forward_on(*composition, communicator, case_id, problem, q.view(), k.view(), v.view(),
-                                   out.view(), has_lse ? &lse_view : nullptr, &report);
+  const Status status = forward_on(*composition, communicator, case_id, problem, q.view, k.view, v.view, out.view,
+                                   has_lse ? &lse.view : nullptr, &report);
   Message answer;
   answer.add(static_cast<std::int64_t>(status));
   answer.add(report);
-  answer.add(out);
-  if (has_lse) answer.add(lse);
+  answer.add(memory_of(out.view));
+  if (has_lse) answer.add(memory_of(lse.view));
   return answer;
 }
 
@@ -300,9 +318,19 @@ Candidate remote_candidate(const ProcessJob& job, const RingComposition& composi
   Candidate candidate = ring_candidate(composition);
   const auto reports = std::make_shared<std::vector<RankReport>>();
   candidate.rank_reports = [reports] { return *reports; };
-  candidate.on_ranks = [&job, composition, reports, calls = std::uint64_t{0}](const Topology& topology,
-                                                                              const RankBody& body) mutable {
-    on_processes(job, composition, calls, *reports, topology, body);
+  const auto calls = std::make_shared<std::uint64_t>(0);
+  candidate.on_ranks = [&job, composition, reports, calls](const Topology& topology, const RankBody& body) {
+    on_processes(job, composition, *calls, *reports, topology, body);
+  };
+  if (!composition.local_step.enqueues) return candidate;
+  // One rank, too, computes on the transport's memory.
+  candidate.forward = [on_ranks = candidate.on_ranks](const Problem& problem, const TensorView& q, const TensorView& k,
+                                                      const TensorView& v, const TensorView& out, const TensorView* lse,
+                                                      void* stream) {
+    Status status = Status::kError;
+    on_ranks(problem.topology,
+             [&](int, const Forward& forward) { status = forward(problem, q, k, v, out, lse, stream); });
+    return status;
   };
   return candidate;
 }

@@ -156,9 +156,13 @@ Event run_local_step(Ring& ring, int step, const RingPiece& piece, const KeyBloc
   const auto run = [&local_step = ring.local_step, local, q, k, v, out, lse](void* stream) {
     local_step.run(local, q, k, v, out, lse, stream);
   };
-  return ring.communicator.compute(
-      {"local step", step, {memory_of(q), memory_of(k), memory_of(v)}, {memory_of(out), memory_of(lse)}, run},
-      {&after, 1});
+  return ring.communicator.compute({"local step",
+                                    step,
+                                    {memory_of(q), memory_of(k), memory_of(v)},
+                                    {memory_of(out), memory_of(lse)},
+                                    run,
+                                    ring.local_step.enqueues},
+                                   {&after, 1});
 }
 
 void run_merge(Ring& ring, int step, const RingPiece& piece) {

@@ -33,6 +33,21 @@ Candidate candidate_of(const FlashKernel& kernel, std::string name) {
   return candidate;
 }
 
+LocalStep step_of(const FlashKernel& kernel, std::string name) {
+  LocalStep step;
+  step.name = std::move(name);
+  step.dtypes = bit_of(kernel.dtype);
+  const Description description = kernel.describe();
+  step.head_dim_max = description.head_dim_max;
+  step.takes_softcap = description.has(kSoftcap);
+  step.arithmetic = [kernel](Dtype storage) {
+    Arithmetic arithmetic = kernel.describe().arithmetic;
+    arithmetic.partial_dtype = storage == Dtype::kF64 ? Dtype::kF64 : Dtype::kF32;
+    return arithmetic;
+  };
+  return step;
+}
+
 }  // namespace
 
 Candidate candidate_on_host(const FlashKernel& kernel) {
@@ -80,22 +95,27 @@ std::vector<Candidate> gpu_candidates() {
 std::vector<LocalStep> gpu_local_steps() {
   std::vector<LocalStep> steps;
   for (const FlashKernel& kernel : flash_kernels()) {
-    LocalStep step;
-    step.name = kernel.name;
-    step.dtypes = bit_of(kernel.dtype);
+    LocalStep step = step_of(kernel, kernel.name);
     const Description description = kernel.describe();
-    step.head_dim_max = description.head_dim_max;
     step.takes_blocks = (description.masks & bit_of(MaskKind::kBlockSparse)) != 0;
-    step.takes_softcap = description.has(kSoftcap);
     step.takes_sink = description.has(kSink);
-    step.arithmetic = [kernel](Dtype storage) {
-      Arithmetic arithmetic = kernel.describe().arithmetic;
-      arithmetic.partial_dtype = storage == Dtype::kF64 ? Dtype::kF64 : Dtype::kF32;
-      return arithmetic;
-    };
     step.run = [kernel](const LocalProblem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
                         const TensorView& out, const TensorView& lse,
                         void*) { run_on_host(kernel, make_flash_params(problem, q, k, v, out, &lse)); };
+    steps.push_back(step);
+  }
+  return steps;
+}
+
+std::vector<LocalStep> gpu_local_steps_on_cuda() {
+  std::vector<LocalStep> steps;
+  for (const FlashKernel& kernel : flash_kernels()) {
+    if (!kernel.on_cuda || kernel.workspace_bytes != nullptr) continue;
+    LocalStep step = step_of(kernel, kernel.name + std::string(":cuda"));
+    step.enqueues = true;
+    step.run = [kernel](const LocalProblem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                        const TensorView& out, const TensorView& lse,
+                        void* stream) { kernel.on_cuda(make_flash_params(problem, q, k, v, out, &lse), stream); };
     steps.push_back(step);
   }
   return steps;

@@ -21,4 +21,8 @@ std::vector<Candidate> gpu_candidates();
 /// Every kernel as the compute of a ring, by the name of its candidate, run by the host runtime.
 std::vector<LocalStep> gpu_local_steps();
 
+/// The same on CUDA device 0, `NAME:cuda`: given to the stream, on memory that host and device both reach. Those that
+/// need no workspace, without blocks and sinks (whose tables lie on the host); none in a build without CUDA.
+std::vector<LocalStep> gpu_local_steps_on_cuda();
+
 }  // namespace ringproof

@@ -37,7 +37,8 @@ struct LocalStep {
   std::int64_t head_dim_max = 0;  ///< 0 no limit
   bool takes_blocks = false;      ///< it reads block_mask
   bool takes_softcap = false;     ///< it caps scores
-  bool takes_sink = false;        ///< it adds LocalProblem::sink; rows that see no key then get lse = the logit
+  bool enqueues = false;    ///< on a device: `run` gives its work to `stream` and returns; memory is what both reach
+  bool takes_sink = false;  ///< it adds LocalProblem::sink; rows that see no key then get lse = the logit
   /// What it declares for a storage dtype; partial_dtype is the dtype of its out and lse.
   std::function<Arithmetic(Dtype storage)> arithmetic;
   std::function<void(const LocalProblem&, const TensorView& q, const TensorView& k, const TensorView& v,
