@@ -54,6 +54,7 @@ std::vector<Candidate> candidates_of_gate(const GateOptions& options, std::span<
       candidates.push_back(choose_candidates(std::span(&name, 1)).front());
     }
   }
+  candidates.insert(candidates.end(), options.own.begin(), options.own.end());
   if (options.workers.descriptor >= 0) add(worker_candidate(options.workers.descriptor, setting));
   return candidates.empty() ? choose_candidates({}) : candidates;
 }

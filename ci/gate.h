@@ -8,6 +8,7 @@
 #include "ci/exit_codes.h"
 #include "distributed/candidates.h"
 #include "reference/judge/sampling.h"
+#include "reference/spec/candidate.h"
 
 namespace ringproof {
 
@@ -23,7 +24,8 @@ struct WorkerOptions {
 /// What `ringproof gate` was asked.
 struct GateOptions {
   std::vector<std::string> arguments;   ///< as typed, for the record
-  std::vector<std::string> candidates;  ///< by name; empty: all
+  std::vector<std::string> candidates;  ///< by name; empty: all, but where `own` is not empty
+  std::vector<Candidate> own;           ///< the caller's, judged after those named
   CaseChoice cases;
   std::string out;                    ///< folder of results.jsonl and junit.xml; "" writes nothing
   std::vector<std::string> require;   ///< "cuda", "nccl", "mpi"

@@ -112,6 +112,7 @@ void GateRun::judge(const Case& c, const Reference* reference, const std::string
         if (!dropped) dropped = dropped_mass(*reference, threads());
         Group& group = groups_[{candidate.name, evidence.dtype}];
         group.contract = contract_of(got.description, evidence.dtype);
+        group.description = got.description;
         group.dropped = merged(group.dropped, *dropped);
       });
     }
@@ -136,7 +137,12 @@ void GateRun::judge_again(const Reference& reference) {
     Got got;
     const Evidence evidence = judge_next(sessions_[index], reference, got);
     const Outcome outcome = verify_case(evidence).outcome;
-    if (outcome == Outcome::kRejected || outcome == Outcome::kInconclusive) {
+    const std::vector<Evidence>& before = groups_[{evidence.candidate, evidence.dtype}].evidence;
+    const bool was_refused = std::any_of(before.begin(), before.end(), [&](const Evidence& one) {
+      return one.status == CallStatus::kRefused && one.case_line == evidence.case_line;
+    });
+    const bool is_refused_now = evidence.status == CallStatus::kRefused && !was_refused;
+    if (outcome == Outcome::kRejected || outcome == Outcome::kInconclusive || is_refused_now) {
       note(sessions_[index], reference.c, evidence);
     } else {
       ++sequence_;
@@ -223,7 +229,7 @@ std::vector<Verdict> GateRun::verdicts() {
       }
       for (const Fact& fact : facts_of(group.dropped)) verdict.facts.push_back(fact);
       if (verdict.count_unsupported < verdict.count_cases) {
-        coverage_.enter(candidate.describe(key.second, Direction::kForward), key.second, promises_a_tier(), verdict);
+        coverage_.enter(group.description, key.second, promises_a_tier(), verdict);
         all.push_back(std::move(verdict));
       } else {
         // Why, where the dtype alone does not say it.
@@ -254,7 +260,7 @@ ExitCode GateRun::exit_code(std::span<const Verdict> verdicts) const {
   std::int64_t refused = 0;
   for (const Verdict& verdict : verdicts) {
     outcome = worst(outcome, verdict.outcome);
-    refused += verdict.count_refused;
+    refused += verdict.count_refused + verdict.count_properties_refused;
   }
   const bool unfinished = cases_done() < cases_asked();
   if (outcome == Outcome::kRejected) return ExitCode::kRejected;

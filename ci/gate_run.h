@@ -63,6 +63,7 @@ class GateRun {
   // A candidate on one storage dtype: what one verdict speaks of.
   struct Group {
     std::string contract;
+    Description description;  // as it stood at its last call that returned
     std::vector<Evidence> evidence;
     std::vector<std::string> smallest_cases;  // of each evidence, "" where not looked for
     DroppedMass dropped;                      // of its block_sparse Cases

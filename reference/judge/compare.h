@@ -48,6 +48,7 @@ struct Evidence {
   std::vector<std::string> property_faults{};     ///< check 7: one sentence for each property that does not hold
   std::int64_t count_properties = 0;              ///< properties that were asked of this Case and held
   std::int64_t count_properties_left_out = 0;     ///< asked, and nothing to compare, or outside its declaration
+  std::int64_t count_properties_refused = 0;      ///< asked, and a call refused that the description covers
   std::vector<std::string> left_open{};           ///< what could not be asked or measured: it cannot be accepted
   std::vector<std::string> hidden{};              ///< what its declaration hides (power.h): it cannot be accepted by it
   std::vector<std::string> warnings{};            ///< what a reader should know; never changes an outcome

@@ -458,7 +458,8 @@ void PropertyExaminer::ask(const Candidate& candidate, const Case& c, const Prop
     if (asked++ >= kCasesPerProperty) continue;
     const PropertyResult result = property.holds(candidate, c, memory);
     const std::string sentence = std::string(property.name) + ": " + result.sentence;
-    if (result.outcome == Outcome::kUnsupported) --asked, ++evidence.count_properties_left_out;
+    if (result.outcome == Outcome::kUnsupported && !result.is_refusal) --asked, ++evidence.count_properties_left_out;
+    if (result.is_refusal) ++evidence.count_properties_refused;
     if (result.outcome == Outcome::kAccepted) ++evidence.count_properties;
     if (result.outcome == Outcome::kRejected) evidence.property_faults.push_back(sentence);
     if (result.outcome == Outcome::kInconclusive) evidence.left_open.push_back(sentence);

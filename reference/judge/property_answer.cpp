@@ -121,6 +121,10 @@ PropertyAnswer answer_to(const Candidate& candidate, const Case& c, const Proper
     answer.trouble = {Outcome::kUnsupported, answer.got.reason};
     return answer;
   }
+  if (answer.got.status == CallStatus::kRefused) {
+    answer.trouble = {Outcome::kUnsupported, answer.got.reason, true};
+    return answer;
+  }
   if (answer.got.status != CallStatus::kReturned) {
     answer.trouble = {Outcome::kInconclusive, "a call for a property did not return: " + answer.got.reason};
     return answer;

@@ -14,10 +14,12 @@ namespace ringproof {
 
 /// What a property of one candidate on one Case came to: accepted (it holds), rejected (it does not), inconclusive
 /// (a call did not return), unsupported (it says nothing here: its changed Case lies outside the declaration, or there
-/// was no element to compare). The sentence says where or why; "" where it holds.
+/// was no element to compare, or the candidate refused a Case that it had declared). The sentence says where or why; ""
+/// where it holds.
 struct PropertyResult {
   Outcome outcome = Outcome::kAccepted;
   std::string sentence{};
+  bool is_refusal = false;  ///< unsupported, though the description covers the changed Case
 };
 
 /// The references of the inputs that properties make: equal for every candidate, so that one serves all that are asked

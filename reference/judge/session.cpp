@@ -125,9 +125,11 @@ void Session::hold_to_alone(const Reference& reference, const Description& descr
   for (const std::string& fault : got_alone.structure_faults) {
     evidence.structure_faults.push_back("with batch element " + std::to_string(b) + " alone: " + fault);
   }
-  const std::string differs = got_alone.status == CallStatus::kReturned
-                                  ? difference(Visibility(c.problem), got, b, got_alone, 0)
-                                  : "the call ended: " + got_alone.reason;
+  if (got_alone.status != CallStatus::kReturned) {
+    evidence.left_open.push_back("batch element " + std::to_string(b) + " alone was not answered: " + got_alone.reason);
+    return;
+  }
+  const std::string differs = difference(Visibility(c.problem), got, b, got_alone, 0);
   if (differs.empty()) return;
   evidence.determinism_faults.push_back("it claims batch invariance, and batch element " + std::to_string(b) +
                                         " has other bits inside its batch than alone: " + differs);

@@ -294,6 +294,11 @@ Verdict verify(std::span<const Evidence> evidence, const std::string& contract) 
   if (count_properties > 0) {
     verdict.facts.push_back({"properties held", static_cast<double>(count_properties), "1", "properties asked of it"});
   }
+  for (const Evidence& one : evidence) verdict.count_properties_refused += one.count_properties_refused;
+  if (verdict.count_properties_refused > 0) {
+    verdict.facts.push_back({"properties refused", static_cast<double>(verdict.count_properties_refused), "1",
+                             "asked of Cases that it declares and refused"});
+  }
   std::int64_t count_left_out = 0;
   for (const Evidence& one : evidence) count_left_out += one.count_properties_left_out;
   if (count_left_out > 0) {

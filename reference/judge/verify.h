@@ -51,6 +51,7 @@ struct Verdict {
   /// Outside the declaration: never asked, or asked where no element of the answer is defined.
   std::int64_t count_unsupported = 0;
   std::int64_t count_refused = 0;   ///< declared, and refused all the same
+  std::int64_t count_properties_refused = 0;  ///< properties not asked, for a call within the declaration was refused
   std::int64_t count_elements = 0;  ///< elements of out and lse that were held to a bound
   double bound_used = 0;            ///< the largest over all Cases; a NaN counts as +inf
   double time_ms = 0;               ///< of the candidate's calls
