@@ -55,8 +55,11 @@ TEST(ARingOfDoubleSteps, WithOneRankGivesTheBitsOfOneDevice) {
 TEST(ARingOfFlashKernels, WithOneRankGivesTheBitsOfTheKernel) {
   const Candidate ring = built_in("ring:flash_forward_fp32"), kernel = built_in("flash_forward_fp32");
   Buffers buffers;
-  expect_property(on_one_device(ring), 60,
-                  [&](const Case& c) { return sentence_of(one_rank_equals_single(ring, kernel, c, buffers, true)); });
+  // A ring hands each document's keys to the kernel as keys of their own, so its tiles start elsewhere: other sums.
+  const auto in_bits = [](const Case& c) { return c.problem.mask.kind != MaskKind::kDocument; };
+  expect_property(on_one_device(ring), 60, [&](const Case& c) {
+    return sentence_of(one_rank_equals_single(ring, kernel, c, buffers, in_bits(c)));
+  });
 }
 
 void expect_splits_accepted(const LocalStep& step, Merge merge) {
