@@ -168,9 +168,10 @@ class FalseAlarmCount {
 
   std::vector<Evidence> judged(const Reference& reference, bool with_properties) {
     std::vector<Evidence> shown(runs_.size());
+    SharedLimits limits(reference);
     parallel_for(static_cast<std::int64_t>(runs_.size()), threads_, [&](std::int64_t at) {
       KernelRun& run = runs_[static_cast<std::size_t>(at)];
-      Evidence& evidence = shown[static_cast<std::size_t>(at)] = judge_one(run.session, reference);
+      Evidence& evidence = shown[static_cast<std::size_t>(at)] = judge_one(run.session, reference, nullptr, &limits);
       if (with_properties)
         run.examiner.examine(run.kernel, reference.c, {run.session.buffers(), &references_}, evidence);
     });

@@ -28,9 +28,9 @@ Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffe
   }
 }
 
-Evidence judge_one(Session& session, const Reference& reference, Got* kept) {
+Evidence judge_one(Session& session, const Reference& reference, Got* kept, SharedLimits* shared) {
   try {
-    return session.judge(reference, kept);
+    return session.judge(reference, kept, shared);
   } catch (const std::exception& error) {
     return failed_evidence(session.candidate().name, reference.c, error.what());
   }

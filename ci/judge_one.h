@@ -14,8 +14,8 @@ namespace ringproof {
 /// is evidence of a failed call. What came back is left in `kept`, where that is not null.
 Evidence judge_one(const Candidate& candidate, const Reference& reference, Buffers& buffers, Got* kept = nullptr);
 
-/// The next call of a session, in the same way.
-Evidence judge_one(Session& session, const Reference& reference, Got* kept = nullptr);
+/// The next call of a session, in the same way; `shared` as Session::judge has it.
+Evidence judge_one(Session& session, const Reference& reference, Got* kept = nullptr, SharedLimits* shared = nullptr);
 
 /// Evidence that a Case could not be judged for `candidate`, with the reason.
 Evidence failed_evidence(const std::string& candidate, const Case& c, const std::string& reason);

@@ -21,6 +21,16 @@ void print_unseen() {
   }
 }
 
+void print_left_out(const PowerMatrix& matrix) {
+  if (matrix.is_complete) return;
+  std::int64_t calls = 0;
+  for (const PowerRow& row : matrix.rows) calls += row.cases_left_out;
+  fmt::print(
+      "\nleft out: {} calls on big Cases and the properties of {} mutants, all of them rejected before; "
+      "--complete asks everything\n",
+      calls, matrix.mutants_without_properties);
+}
+
 ExitCode print_outcome(const PowerMatrix& matrix) {
   fmt::print("\n");
   for (const PowerRow* row : matrix.surprises()) {
@@ -31,7 +41,7 @@ ExitCode print_outcome(const PowerMatrix& matrix) {
                no_effect ? "; its bits never differ from its specimen's" : "",
                row->reason.empty() ? "" : " (" + row->reason + " on '" + row->first_case + "')");
   }
-  if (matrix.cases_done < matrix.cases_asked) {
+  if (matrix.is_interrupted) {
     fmt::print("interrupted after {} of {} Cases; what was finished is kept\n", matrix.cases_done, matrix.cases_asked);
     return ExitCode::kInconclusive;
   }
@@ -50,13 +60,15 @@ ExitCode run_power(const PowerOptions& options) {
   PowerFiles files(options.out);
   Progress progress(static_cast<std::int64_t>(cases.size()));
   const Interrupt interrupt;
-  const PowerMatrix matrix = measure_power(subjects, cases, threads, [&](std::int64_t done, const std::string& line) {
-    progress.show(done, line);
-    return !interrupt.asked();
-  });
+  const PowerMatrix matrix =
+      measure_power(subjects, cases, threads, options.is_complete, [&](std::int64_t done, const std::string& line) {
+        progress.show(done, line);
+        return !interrupt.asked();
+      });
   progress.clear();
   print_matrix(matrix);
   print_unseen();
+  print_left_out(matrix);
   const ExitCode code = print_outcome(matrix);
   files.write({options.arguments, choice.tier, choice.seed, machine.cpu, threads, static_cast<int>(code)}, matrix);
   const std::size_t mutants = matrix.of(PowerRow::Kind::kMutant).size();

@@ -16,6 +16,7 @@ struct PowerOptions {
   std::vector<std::string> mutants;  ///< by name; empty: all, and every correct kernel
   std::int64_t false_alarms = 0;     ///< runs of correct kernels alone (run_false_alarms); 0: the kill matrix
   std::vector<std::string> kernels;  ///< of false_alarms, by name; empty: all correct ones
+  bool is_complete = false;          ///< of the kill matrix: nothing is left out (measure_power)
   std::string out;                   ///< folder of the records; "" writes nothing
   int threads = 0;                   ///< 0: all cores
 };

@@ -88,7 +88,9 @@ Json json_of(const PowerInfo& info, const PowerMatrix& matrix) {
           {"threads", info.threads},
           {"cases_asked", matrix.cases_asked},
           {"cases_done", matrix.cases_done},
-          {"interrupted", matrix.cases_done < matrix.cases_asked},
+          {"interrupted", matrix.is_interrupted},
+          {"complete", matrix.is_complete},
+          {"mutants_without_properties", matrix.mutants_without_properties},
           {"time_s", matrix.seconds},
           {"exit_code", info.exit_code},
           {"faulty_runs", matrix.faulty.runs},
@@ -135,10 +137,13 @@ std::string markdown_of(const PowerInfo& info, const PowerMatrix& matrix) {
       "# Power\n\n`ringproof {}`, commit {}: {} mutants and {} correct kernels on {} Cases in {:.0f} s on {} threads "
       "of "
       "{}.\n\nA number says on how many Cases a check rejects the mutant; a rule (in italics) counts where it refuses "
-      "the mutant and takes its specimen. Mutants already rejected are not asked the biggest Cases; "
-      "properties are asked on short Cases, of a mutant as long as nothing else has rejected it.\n\n",
+      "the mutant and takes its specimen.{}\n\n",
       fmt::join(info.arguments, " "), built_commit(), mutants.size(), correct.size(), matrix.cases_done, matrix.seconds,
-      info.threads, info.cpu);
+      info.threads, info.cpu,
+      matrix.is_complete
+          ? ""
+          : " Mutants already rejected are not asked the biggest Cases, nor for properties; `--complete` "
+            "leaves nothing out.");
   text += "| judge | mutants caught | correct kernels refused | faulty runs refused | correct runs refused |\n";
   text += "| --- | ---: | ---: | ---: | ---: |\n";
   std::int64_t killed = 0, accepted = 0;

@@ -55,6 +55,9 @@ struct PowerMatrix {
   RunCount faulty;   ///< runs of mutants whose bits differ from the specimen's
   RunCount correct;  ///< runs of correct kernels
   std::int64_t cases_asked = 0, cases_done = 0;
+  bool is_complete = false;                     ///< nothing was left out (measure_power)
+  bool is_interrupted = false;                  ///< it ended before everything was asked
+  std::int64_t mutants_without_properties = 0;  ///< not asked for properties, because a Case had rejected them
   double seconds = 0;
 
   std::vector<const PowerRow*> of(PowerRow::Kind kind) const;

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
+#include <numeric>
 #include <optional>
 #include <set>
 
@@ -31,6 +33,8 @@ struct Subject {
   PropertyExaminer examiner{};
   std::map<Dtype, std::vector<Evidence>> evidence{};
   std::map<Dtype, Verdict> verdicts{};
+  std::set<std::string> accepted_on{}, differing_on{};  ///< Case lines; the latter of a mutant
+  double seconds = 0;                                   ///< that it took so far
 };
 
 // What one subject showed on one Case.
@@ -51,6 +55,8 @@ std::int64_t work_of(const Case& c) {
   const Problem& p = c.problem;
   return p.batch * p.heads_q * p.seqlen_q * p.seqlen_kv * (p.head_dim_qk + p.head_dim_v);
 }
+
+bool is_short(const Case& c) { return work_of(c) <= kShortWork; }
 
 bool was_rejected(const Subject& subject) { return subject.row.kind == Kind::kMutant && !subject.row.checks.empty(); }
 
@@ -75,13 +81,43 @@ struct RuleNumbers {
   }
 };
 
-Shown judged(Subject& subject, const Reference& reference, const std::vector<PublishedRule>& rules,
-             const RuleNumbers& on_rules, PropertyReferences& references) {
+// A Case with everything that is made once for all who are judged on it.
+struct Prepared {
+  explicit Prepared(const Case& asked, int threads) : c(asked) {
+    try {
+      reference = prepare(asked, threads);
+      on_rules.emplace(*reference);
+      limits = std::make_unique<SharedLimits>(*reference);
+    } catch (const std::exception& error) {
+      failure = error.what();
+      reference.reset();
+    }
+  }
+  Prepared(const Prepared&) = delete;  // the limits hold on to the reference
+  Prepared& operator=(const Prepared&) = delete;
+
+  Case c;
+  std::optional<Reference> reference;  ///< none: nobody is judged on it, and none accepted, for this reason
+  std::string failure;
+  std::optional<RuleNumbers> on_rules;
+  std::unique_ptr<SharedLimits> limits;
+};
+
+Shown judged(Subject& subject, const Prepared& prepared, const std::vector<PublishedRule>& rules,
+             PropertyReferences& references, bool with_properties) {
+  if (!prepared.reference) {
+    Shown shown{failed_evidence(subject.candidate.name, prepared.c, prepared.failure), {}, {}, {}, {}};
+    const Description description = subject.candidate.describe(prepared.c.problem.dtype, prepared.c.direction);
+    const bool is_covered = unsupported_reason(description, prepared.c.problem).empty();
+    if (!is_covered) shown.evidence.status = CallStatus::kUnsupported;
+    shown.verdict = verify_case(shown.evidence);
+    return shown;
+  }
+  const Reference& reference = *prepared.reference;
+  const RuleNumbers& on_rules = *prepared.on_rules;
   Got got;
-  Shown shown{judge_one(subject.session, reference, &got), {}, {}, {}, {}};
-  const bool is_open =
-      subject.row.kind != Kind::kMutant || (!was_rejected(subject) && failing_checks(shown.evidence).empty());
-  if (is_open && work_of(reference.c) <= kShortWork) {
+  Shown shown{judge_one(subject.session, reference, &got, prepared.limits.get()), {}, {}, {}, {}};
+  if (with_properties && is_short(reference.c)) {
     subject.examiner.examine(subject.candidate, reference.c, {subject.session.buffers(), &references}, shown.evidence);
   }
   shown.verdict = verify_case(shown.evidence);
@@ -126,8 +162,8 @@ std::vector<std::string> checks_against(const Shown& shown) {
 
 class Measurement {
  public:
-  Measurement(const PowerSubjects& subjects, std::size_t cases, int threads)
-      : cases_(static_cast<std::int64_t>(cases)), threads_(threads) {
+  Measurement(const PowerSubjects& subjects, std::size_t cases, int threads, bool is_complete)
+      : cases_(static_cast<std::int64_t>(cases)), threads_(threads), is_complete_(is_complete) {
     for (const Candidate& candidate : subjects.correct) add(candidate, Kind::kCorrect, Outcome::kAccepted);
     for (const Candidate& candidate : subjects.loosely_declared) {
       add(candidate, Kind::kLooselyDeclared, Outcome::kInconclusive);
@@ -145,8 +181,9 @@ class Measurement {
     matrix_.rules = published_rules();
   }
 
-  void judge(const Reference& reference) {
-    const std::vector<std::optional<Shown>> shown = all_judged(reference);
+  // `beside` is done at the same time, by a thread of its own.
+  void judge(const Prepared& prepared, const std::function<void()>& beside) {
+    const std::vector<std::optional<Shown>> shown = all_judged(prepared, true, beside);
     for (std::size_t at = 0; at < subjects_.size(); ++at) {
       if (!shown[at]) {
         ++subjects_[at].row.cases_left_out;
@@ -157,8 +194,8 @@ class Measurement {
   }
 
   // The same Case once more: what is called twice shows state. Nothing else of it counts a second time.
-  void judge_again(const Reference& reference) {
-    const std::vector<std::optional<Shown>> shown = all_judged(reference);
+  void judge_again(const Prepared& prepared) {
+    const std::vector<std::optional<Shown>> shown = all_judged(prepared, false, [] {});
     for (std::size_t at = 0; at < subjects_.size(); ++at) {
       if (!shown[at]) continue;
       const std::vector<std::string> checks = failing_checks(shown[at]->evidence);
@@ -175,6 +212,28 @@ class Measurement {
     }
   }
 
+  // Properties of the mutants that nothing else rejects, on the Cases and in the order in which their specimens were
+  // asked: a call of each property costs as much as the Case itself.
+  bool has_open_mutants() const { return std::any_of(subjects_.begin(), subjects_.end(), is_open); }
+
+  void ask_properties(const Prepared& prepared) {
+    std::vector<Subject*> open;
+    for (Subject& subject : subjects_) {
+      if (is_open(subject)) open.push_back(&subject);
+    }
+    std::vector<Shown> shown(open.size());
+    parallel_for(static_cast<std::int64_t>(open.size()), threads_, [&](std::int64_t at) {
+      shown[static_cast<std::size_t>(at)] =
+          judged(*open[static_cast<std::size_t>(at)], prepared, matrix_.rules, references_, true);
+    });
+    for (std::size_t at = 0; at < open.size(); ++at) note_properties(*open[at], shown[at]);
+  }
+
+  void note_properties_left_out() {
+    for (const Subject& subject : subjects_)
+      matrix_.mutants_without_properties += !is_complete_ && was_rejected(subject);
+  }
+
   PowerMatrix finished() {
     std::set<std::string> checks;
     for (Subject& subject : subjects_) decide(subject);
@@ -188,13 +247,24 @@ class Measurement {
   }
 
  private:
-  std::vector<std::optional<Shown>> all_judged(const Reference& reference) {
-    const RuleNumbers on_rules(reference);
+  // Slow ones first, so that all threads end together.
+  std::vector<std::optional<Shown>> all_judged(const Prepared& prepared, bool with_properties,
+                                               const std::function<void()>& beside) {
+    std::vector<std::size_t> order(subjects_.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t one, std::size_t other) {
+      return subjects_[other].seconds < subjects_[one].seconds;
+    });
     std::vector<std::optional<Shown>> shown(subjects_.size());
-    parallel_for(static_cast<std::int64_t>(subjects_.size()), threads_, [&](std::int64_t at) {
-      Subject& subject = subjects_[static_cast<std::size_t>(at)];
-      if (is_left_out(subject, reference.c)) return;
-      shown[static_cast<std::size_t>(at)] = judged(subject, reference, matrix_.rules, on_rules, references_);
+    parallel_for(static_cast<std::int64_t>(subjects_.size()) + 1, threads_, [&](std::int64_t turn) {
+      if (turn == 0) return beside();
+      const std::size_t at = order[static_cast<std::size_t>(turn - 1)];
+      Subject& subject = subjects_[at];
+      if (is_left_out(subject, prepared.c)) return;
+      const auto start = std::chrono::steady_clock::now();
+      const bool asks = with_properties && (is_complete_ || subject.row.kind != Kind::kMutant);
+      shown[at] = judged(subject, prepared, matrix_.rules, references_, asks);
+      subject.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     });
     return shown;
   }
@@ -211,7 +281,10 @@ class Measurement {
     return static_cast<std::size_t>(found - subjects_.begin());
   }
 
-  static bool is_left_out(const Subject& subject, const Case& c) {
+  static bool is_open(const Subject& subject) { return subject.row.kind == Kind::kMutant && !was_rejected(subject); }
+
+  bool is_left_out(const Subject& subject, const Case& c) const {
+    if (is_complete_) return false;
     const bool covered =
         unsupported_reason(subject.candidate.describe(c.problem.dtype, c.direction), c.problem).empty();
     return covered && was_rejected(subject) && kBigWork < work_of(c);
@@ -225,6 +298,7 @@ class Measurement {
     const bool as_wanted =
         is_mutant ? specimen_stands && row.want <= shown.verdict.outcome : row.want == shown.verdict.outcome;
     row.cases_as_wanted += as_wanted;
+    if (shown.verdict.outcome == Outcome::kAccepted) subject.accepted_on.insert(shown.verdict.case_line);
     const bool says_something = is_mutant ? as_wanted : !as_wanted;
     if (says_something && row.first_case.empty()) {
       row.first_case = shown.verdict.case_line;
@@ -242,7 +316,23 @@ class Measurement {
     }
     const bool differs = is_mutant && differ(shown, of_specimen);
     row.cases_differing += differs;
+    if (differs) subject.differing_on.insert(shown.verdict.case_line);
     note_rules(row, shown, of_specimen, differs);
+    subject.evidence[shown.evidence.dtype].push_back(shown.evidence);
+  }
+
+  void note_properties(Subject& subject, const Shown& shown) {
+    const std::vector<std::string> checks = failing_checks(shown.evidence);
+    const std::string& line = shown.verdict.case_line;
+    if (checks.empty() || !subjects_[subject.specimen].accepted_on.contains(line)) return;
+    PowerRow& row = subject.row;
+    for (const std::string& check : checks) {
+      CheckCount& count = row.checks[check];
+      if (count.cases++ == 0) count.first_case = line;
+    }
+    ++row.cases_as_wanted;
+    if (row.first_case.empty()) row.first_case = line, row.reason = shown.verdict.reason;
+    matrix_.faulty.refused["ours"] += subject.differing_on.contains(line);
     subject.evidence[shown.evidence.dtype].push_back(shown.evidence);
   }
 
@@ -288,6 +378,7 @@ class Measurement {
 
   std::int64_t cases_;
   int threads_;
+  bool is_complete_;
   PropertyReferences references_;
   std::vector<Subject> subjects_;
   PowerMatrix matrix_;
@@ -318,26 +409,37 @@ PowerSubjects choose_subjects(const std::vector<std::string>& names) {
   return subjects;
 }
 
-PowerMatrix measure_power(const PowerSubjects& subjects, const std::vector<Case>& cases, int threads,
+PowerMatrix measure_power(const PowerSubjects& subjects, const std::vector<Case>& cases, int threads, bool is_complete,
                           const std::function<bool(std::int64_t, const std::string&)>& may_go_on) {
   const auto start = std::chrono::steady_clock::now();
   std::vector<Case> ordered = cases;
   std::stable_partition(ordered.begin(), ordered.end(), [](const Case& c) { return work_of(c) <= kBigWork; });
-  Measurement measurement(subjects, cases.size(), threads);
-  std::int64_t done = 0;
-  std::optional<Reference> again;
-  for (const Case& c : ordered) {
-    if (!may_go_on(done, to_string(c))) break;
-    Reference reference = prepare(c, threads);
-    measurement.judge(reference);
+  Measurement measurement(subjects, cases.size(), threads, is_complete);
+  std::size_t done = 0;
+  std::unique_ptr<Prepared> now, next, again;
+  if (!ordered.empty()) now = std::make_unique<Prepared>(ordered.front(), threads);
+  for (; now && may_go_on(static_cast<std::int64_t>(done), to_string(now->c)); now = std::move(next)) {
+    measurement.judge(*now, [&] {
+      if (done + 1 < ordered.size()) next = std::make_unique<Prepared>(ordered[done + 1], 1);
+    });
     if (again) measurement.judge_again(*again);
     again.reset();
-    if (done++ % kCasesPerRepeat == 0 && work_of(c) <= kBigWork) again = std::move(reference);
+    if (done++ % kCasesPerRepeat == 0 && work_of(now->c) <= kBigWork) again = std::move(now);
   }
   if (again) measurement.judge_again(*again);
+  bool goes_on = done == ordered.size();
+  measurement.note_properties_left_out();
+  for (const Case& c : ordered) {
+    if (!goes_on || is_complete || !measurement.has_open_mutants()) break;
+    if (!is_short(c)) continue;
+    goes_on = may_go_on(static_cast<std::int64_t>(done), "properties on " + to_string(c));
+    if (goes_on) measurement.ask_properties(Prepared(c, threads));
+  }
   PowerMatrix matrix = measurement.finished();
   matrix.cases_asked = static_cast<std::int64_t>(cases.size());
-  matrix.cases_done = done;
+  matrix.cases_done = static_cast<std::int64_t>(done);
+  matrix.is_interrupted = !goes_on;
+  matrix.is_complete = is_complete;
   matrix.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return matrix;
 }

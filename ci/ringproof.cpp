@@ -177,6 +177,10 @@ void add_power(CLI::App& app, PowerOptions& options) {
       ->add_option("--kernel", options.kernels,
                    "Correct kernel to run with --false-alarms; repeat for several (default: all)")
       ->needs(alarms);
+  power
+      ->add_flag("--complete", options.is_complete,
+                 "Leave nothing out of the matrix: big Cases and properties of mutants that are rejected already")
+      ->excludes(alarms);
   power->add_option("--tier", options.cases.tier,
                     "Cases that come with Ringproof: fast, full, nightly (default: fast)");
   power->add_option("--case", options.cases.lines, "Case line to run on instead; repeat for several");

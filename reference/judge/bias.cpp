@@ -88,13 +88,13 @@ double bias_limit(const Arithmetic& a, std::int64_t keys) {
   return sums + exponentials + of_cast;
 }
 
-BiasEvidence bias_of(const Reference& reference, const Arithmetic& arithmetic, const Tensor& out, const Bounds& bounds,
-                     const std::vector<std::size_t>& rows, bool independent) {
+BiasEvidence bias_of(const Reference& reference, const Limits& limits, const Tensor& out,
+                     const std::vector<std::size_t>& rows) {
   const Problem& problem = reference.c.problem;
   const ForwardAnswer& want = reference.want;
   const TensorView view = out.view();
   BiasEvidence evidence;
-  evidence.is_judged = independent && !may_lean(problem, arithmetic);
+  evidence.is_judged = limits.is_independent && !may_lean(problem, limits.arithmetic);
   std::int64_t keys = 0;
   for (const std::size_t row : rows) {
     keys = std::max(keys, want.statistics.rows[row].visible_count);
@@ -102,13 +102,14 @@ BiasEvidence bias_of(const Reference& reference, const Arithmetic& arithmetic, c
     double n = 0, d = 0;
     for (std::int64_t c = 0; c < problem.head_dim_v; ++c) {
       const std::size_t at = row * static_cast<std::size_t>(problem.head_dim_v) + static_cast<std::size_t>(c);
-      const double value = want.out.value[at], variance = sigma_squared(problem, arithmetic, want, row, at);
-      n += residual(view.dtype, value, want.out.tail_at(at), view.load(b, h, i, c), bounds.out[at]) * value / variance;
+      const double value = want.out.value[at], variance = limits.variance[at];
+      n += residual(view.dtype, value, want.out.tail_at(at), view.load(b, h, i, c), limits.bounds.out[at]) * value /
+           variance;
       d += value * value / variance;
     }
     evidence.sums.add(n, d);
   }
-  evidence.limit = bias_limit(arithmetic, keys);
+  evidence.limit = bias_limit(limits.arithmetic, keys);
   return evidence;
 }
 

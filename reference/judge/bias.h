@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "reference/judge/limits.h"
 #include "reference/judge/residual.h"
 
 namespace ringproof {
@@ -37,8 +38,8 @@ struct BiasEvidence {
 /// beta0: what a correct kernel with the declared `arithmetic` (resolved) may lean by in rows of at most `keys` keys.
 double bias_limit(const Arithmetic& arithmetic, std::int64_t keys);
 
-/// Facts for check 5. `rows` is rows_drawn_apart; `independent` says whether the roundings are (independent.h).
-BiasEvidence bias_of(const Reference& reference, const Arithmetic& arithmetic, const Tensor& out, const Bounds& bounds,
-                     const std::vector<std::size_t>& rows, bool independent);
+/// Facts for check 5, of `rows`, which are among rows_drawn_apart.
+BiasEvidence bias_of(const Reference& reference, const Limits& limits, const Tensor& out,
+                     const std::vector<std::size_t>& rows);
 
 }  // namespace ringproof

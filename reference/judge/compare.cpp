@@ -8,8 +8,6 @@
 #include <limits>
 
 #include "reference/judge/bound_lse_range.h"
-#include "reference/judge/bound_probabilistic.h"
-#include "reference/judge/independent.h"
 #include "reference/judge/rank_traffic.h"
 #include "reference/spec/visibility.h"
 
@@ -65,16 +63,15 @@ TensorEvidence compare_tensor(const std::string& name, const Reference& referenc
   return facts;
 }
 
-// Elements that `deterministic` promises nothing of are not judged, whatever `bounds`.
-std::vector<TensorEvidence> compare_tensors(const Reference& reference, const Bounds& bounds,
-                                            const Bounds& deterministic, const Got& got) {
-  std::vector<TensorEvidence> tensors{
-      compare_tensor("out", reference, reference.want.out, bounds.out, got, got.out,
-                     [&](std::size_t at) { return promises_something(reference, at, deterministic.out[at]); })};
+// Elements that the deterministic bound promises nothing of are not judged, whatever `bounds`.
+std::vector<TensorEvidence> compare_tensors(const Reference& reference, const Bounds& bounds, const Limits& limits,
+                                            const Got& got) {
+  std::vector<TensorEvidence> tensors{compare_tensor("out", reference, reference.want.out, bounds.out, got, got.out,
+                                                     [&](std::size_t at) { return limits.promised[at]; })};
   if (!got.has_lse) return tensors;
   const bool of_keys = got.lse_leaves_sink_out;
   const WideValues& want = of_keys ? reference.want.lse_keys : reference.want.lse;
-  const std::vector<double>& promised = of_keys ? deterministic.lse_keys : deterministic.lse;
+  const std::vector<double>& promised = of_keys ? limits.bounds.lse_keys : limits.bounds.lse;
   tensors.push_back(compare_tensor("lse", reference, want, of_keys ? bounds.lse_keys : bounds.lse, got, got.lse,
                                    [&](std::size_t at) { return std::isfinite(promised[at]); }));
   return tensors;
@@ -234,6 +231,11 @@ std::string data_of(const Case& c) {
 
 Evidence compare(const std::string& candidate, const Reference& reference, const Arithmetic& arithmetic, const Got& got,
                  std::int64_t tensors_in_run) {
+  const bool is_held = got.status == CallStatus::kReturned;  // else to nothing
+  return compare(candidate, reference, is_held ? limits_of(reference, arithmetic, tensors_in_run) : Limits{}, got);
+}
+
+Evidence compare(const std::string& candidate, const Reference& reference, const Limits& limits, const Got& got) {
   const Problem& problem = reference.c.problem;
   Evidence evidence{candidate,
                     to_string(reference.c),
@@ -253,25 +255,24 @@ Evidence compare(const std::string& candidate, const Reference& reference, const
   evidence.warnings = got.shown;
   evidence.ranks = got.ranks;
   evidence.traffic_faults = traffic_faults(got.ranks);
-  const Bounds bounds = bound_forward(reference.c, arithmetic, reference.want);
-  evidence.tensors = compare_tensors(reference, bounds, bounds, got);
+  evidence.tensors = compare_tensors(reference, limits.bounds, limits, got);
   if (!reference.want.rows.empty() && got.answers_every_row && !reference.inputs_with_special &&
       is_finite(reference.inputs)) {
     look_for_nan_outside_the_sample(reference, got, evidence);
-    if (got.has_lse) look_at_lse_outside_the_sample(reference, arithmetic, got, evidence.tensors.back());
+    if (got.has_lse) look_at_lse_outside_the_sample(reference, limits.arithmetic, got, evidence.tensors.back());
   }
-  evidence.by_value = compare_by_value(reference, arithmetic, got);
-  // Zeros and numbers that may be flushed are what special is made of.
-  if (!reference.inputs_with_special) evidence.zeros = zero_control(reference, bounds, got.rows_spoiled);
-  const Bounds probabilistic = bound_probabilistic(reference.c, arithmetic, reference.want, bounds, tensors_in_run);
-  evidence.probabilistic = compare_tensors(reference, probabilistic, bounds, got);
-  evidence.is_independent = is_independent(reference.c, arithmetic);
-  std::vector<std::size_t> rows = rows_drawn_apart(reference, bounds);
+  evidence.by_value = compare_by_value(reference, limits.arithmetic, got);
+  evidence.zeros = reference.inputs_with_special || got.rows_spoiled.empty()
+                       ? limits.zeros
+                       : zero_control(reference, limits.bounds, got.rows_spoiled);
+  evidence.probabilistic = compare_tensors(reference, limits.probabilistic, limits, got);
+  evidence.is_independent = limits.is_independent;
+  std::vector<std::size_t> rows = limits.rows_apart;
   std::erase_if(rows, [&](std::size_t row) {
     return is_undefined(reference, got, row) || reference.special.is_special(reference.want.row_at(row));
   });
-  evidence.noise = noise_of(reference, arithmetic, got.out, bounds, rows, evidence.is_independent);
-  evidence.bias = bias_of(reference, arithmetic, got.out, bounds, rows, evidence.is_independent);
+  evidence.noise = noise_of(reference, limits, got.out, rows);
+  evidence.bias = bias_of(reference, limits, got.out, rows);
   warn(evidence);
   return evidence;
 }

@@ -7,6 +7,7 @@
 
 #include "reference/judge/bias.h"
 #include "reference/judge/bound_forward.h"
+#include "reference/judge/limits.h"
 #include "reference/judge/noise.h"
 #include "reference/judge/run.h"
 #include "reference/judge/zero_control.h"
@@ -77,6 +78,9 @@ constexpr std::int64_t tensors_of_run(std::int64_t cases) { return 2 * (cases < 
 /// whole run this comparison is part of (tensors_of_run): the more, the wider the probabilistic bound.
 Evidence compare(const std::string& candidate, const Reference& reference, const Arithmetic& arithmetic, const Got& got,
                  std::int64_t tensors_in_run = tensors_of_run(1));
+
+/// The same against `limits`, limits_of this reference.
+Evidence compare(const std::string& candidate, const Reference& reference, const Limits& limits, const Got& got);
 
 /// One element into the facts. `want` + `tail` is the exact answer as the oracle has it. Infinity of the
 /// right sign is right where abs(want) + bound reaches what rounds to infinity in `format`; equality comes

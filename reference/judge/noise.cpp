@@ -34,13 +34,13 @@ bool sigma_knows(const Problem& problem, const Arithmetic& a) {
   return narrow_storage && !narrow_sums && !narrow_parts;
 }
 
+}  // namespace
+
 bool sigma_knows(const Problem& problem, const Arithmetic& a, const RowScalars& row) {
   const double known = std::max(cast_of_p(a).relative, format_facts(dtype_of_out(problem.dtype)).unit_roundoff);
   const RowErrors common = common_errors(problem, a, row);
   return common.weight_rms + common.numerator + random_errors(problem, a, row).scores <= known / 4;
 }
-
-}  // namespace
 
 void NoiseSums::add(double m) {
   ++rows;
@@ -62,23 +62,23 @@ double sure_noise(const NoiseSums& sums) { return mean_of(sums) - kStandardError
 
 bool noise_is_accepted(const NoiseSums& sums) { return sums.rows < kRowsMin || sure_noise(sums) <= kNoiseMeanMax; }
 
-NoiseEvidence noise_of(const Reference& reference, const Arithmetic& arithmetic, const Tensor& out,
-                       const Bounds& bounds, const std::vector<std::size_t>& rows, bool independent) {
+NoiseEvidence noise_of(const Reference& reference, const Limits& limits, const Tensor& out,
+                       const std::vector<std::size_t>& rows) {
   const Problem& problem = reference.c.problem;
   const ForwardAnswer& want = reference.want;
   const TensorView view = out.view();
   NoiseEvidence noise;
-  noise.is_judged = independent && sigma_knows(problem, arithmetic);
+  noise.is_judged = limits.is_independent && sigma_knows(problem, limits.arithmetic);
   std::map<std::array<std::int64_t, 2>, NoiseSums> heads;
   for (const std::size_t row : rows) {
-    if (noise.is_judged && !sigma_knows(problem, arithmetic, want.statistics.rows[row])) continue;
+    if (noise.is_judged && !limits.sigma_knows[row]) continue;
     const auto [b, h, i] = place_of(reference, row);
     double sum = 0;
     for (std::int64_t c = 0; c < problem.head_dim_v; ++c) {
       const std::size_t at = row * static_cast<std::size_t>(problem.head_dim_v) + static_cast<std::size_t>(c);
       const double error =
-          residual(view.dtype, want.out.value[at], want.out.tail_at(at), view.load(b, h, i, c), bounds.out[at]);
-      sum += error * error / sigma_squared(problem, arithmetic, want, row, at);
+          residual(view.dtype, want.out.value[at], want.out.tail_at(at), view.load(b, h, i, c), limits.bounds.out[at]);
+      sum += error * error / limits.variance[at];
     }
     heads[{b, h}].add(sum / static_cast<double>(problem.head_dim_v));
   }

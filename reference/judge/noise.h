@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 
+#include "reference/judge/limits.h"
 #include "reference/judge/residual.h"
 
 namespace ringproof {
@@ -39,8 +40,11 @@ struct NoiseEvidence {
   std::array<std::int64_t, 2> worst_index{};  ///< its batch and head
 };
 
-/// Facts for check 4. `rows` is rows_drawn_apart; `independent` says whether the roundings are (independent.h).
-NoiseEvidence noise_of(const Reference& reference, const Arithmetic& arithmetic, const Tensor& out,
-                       const Bounds& bounds, const std::vector<std::size_t>& rows, bool independent);
+/// Whether sigma knows the roundings of this row, so that it counts (noise.cpp).
+bool sigma_knows(const Problem& problem, const Arithmetic& arithmetic, const RowScalars& row);
+
+/// Facts for check 4, of `rows`, which are among rows_drawn_apart.
+NoiseEvidence noise_of(const Reference& reference, const Limits& limits, const Tensor& out,
+                       const std::vector<std::size_t>& rows);
 
 }  // namespace ringproof

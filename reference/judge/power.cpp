@@ -136,11 +136,11 @@ namespace {
 class Judge {
  public:
   Judge(const Reference& reference, const Arithmetic& arithmetic, bool has_lse, std::int64_t tensors_in_run)
-      : reference_(reference), arithmetic_(arithmetic), has_lse_(has_lse), tensors_in_run_(tensors_in_run) {}
+      : reference_(reference), limits_(limits_of(reference, arithmetic, tensors_in_run)), has_lse_(has_lse) {}
 
   Judgement judge(Got got) const {
     got.has_lse = has_lse_;
-    const Evidence evidence = compare("", reference_, arithmetic_, got, tensors_in_run_);
+    const Evidence evidence = compare("", reference_, limits_, got);
     for (const std::string& check : failing_checks(evidence)) {
       if (counts(check)) return {check, bound_used(evidence)};
     }
@@ -174,9 +174,8 @@ class Judge {
 
  private:
   const Reference& reference_;
-  const Arithmetic& arithmetic_;
+  Limits limits_;
   bool has_lse_;
-  std::int64_t tensors_in_run_;
 };
 
 FaultSight sight_of(const Judge& judge, const FaultyAnswer& answer) {

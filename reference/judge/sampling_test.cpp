@@ -211,20 +211,19 @@ TEST(Sampling, FormsNoiseAndBiasOfItsOwnRows) {
   ASSERT_LT(sample.want.row_count(), whole.want.row_count());
   const Got got = run_plain(correct_kernel(Dtype::kBf16), whole);
   const Arithmetic arithmetic = resolve({}, Dtype::kBf16);
-  const Bounds of_whole = bound_forward(c, arithmetic, whole.want),
-               of_sample = bound_forward(c, arithmetic, sample.want);
+  const Limits of_whole = limits_of(whole, arithmetic, 2), of_sample = limits_of(sample, arithmetic, 2);
   std::vector<std::size_t> rows, rows_in_whole;
-  for (std::size_t row = 0; row < sample.want.row_count(); ++row) {
+  for (const std::size_t row : of_sample.rows_apart) {
     rows.push_back(row);
     rows_in_whole.push_back(static_cast<std::size_t>(sample.want.row_at(row)));
   }
-  const NoiseEvidence noise = noise_of(sample, arithmetic, got.out, of_sample, rows, true);
-  const NoiseEvidence same_noise = noise_of(whole, arithmetic, got.out, of_whole, rows_in_whole, true);
+  const NoiseEvidence noise = noise_of(sample, of_sample, got.out, rows);
+  const NoiseEvidence same_noise = noise_of(whole, of_whole, got.out, rows_in_whole);
   EXPECT_GT(noise.all_heads.rows, 0);
   EXPECT_EQ(noise.all_heads.sum, same_noise.all_heads.sum);
   EXPECT_EQ(noise.worst_index, same_noise.worst_index);
-  const BiasEvidence bias = bias_of(sample, arithmetic, got.out, of_sample, rows, true);
-  EXPECT_EQ(bias.sums.n, bias_of(whole, arithmetic, got.out, of_whole, rows_in_whole, true).sums.n);
+  const BiasEvidence bias = bias_of(sample, of_sample, got.out, rows);
+  EXPECT_EQ(bias.sums.n, bias_of(whole, of_whole, got.out, rows_in_whole).sums.n);
   EXPECT_EQ(verify_case(compare("it", sample, arithmetic, got)).outcome, Outcome::kAccepted);
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "reference/judge/power.h"
+#include "reference/spec/error.h"
 #include "reference/spec/visibility.h"
 
 namespace ringproof {
@@ -68,11 +69,15 @@ Tensor batch_element(const Tensor& whole, std::int64_t b) {
 
 }  // namespace
 
-Evidence Session::judge(const Reference& reference, Got* kept) {
+Evidence Session::judge(const Reference& reference, Got* kept, SharedLimits* shared) {
+  assert_that(shared == nullptr || &shared->reference() == &reference, "the limits are those of this reference");
   const Dtype dtype = reference.c.problem.dtype;
   Got got = run(candidate_, reference, buffers_, asks_lse(calls_, reference.c));
   const Description description = got.description;
-  Evidence evidence = compare(candidate_.name, reference, resolve(description.arithmetic, dtype), got, tensors_in_run_);
+  const Arithmetic arithmetic = resolve(description.arithmetic, dtype);
+  Evidence evidence = shared != nullptr && got.status == CallStatus::kReturned
+                          ? compare(candidate_.name, reference, shared->of(arithmetic, tensors_in_run_), got)
+                          : compare(candidate_.name, reference, arithmetic, got, tensors_in_run_);
   if (got.status == CallStatus::kReturned) {
     evidence.hidden = hidden_by_declaration(reference, description.arithmetic, description.has(kWritesLse),
                                             tensors_in_run_, evidence.zeros);

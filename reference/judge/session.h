@@ -27,7 +27,8 @@ class Session {
   Session& operator=(Session&&) = default;
 
   /// The next call of the sequence. Throws what compare throws. What came back is left in `kept`, where not null.
-  Evidence judge(const Reference& reference, Got* kept = nullptr);
+  /// `shared` holds the limits of the reference for all candidates judged on it; null: they are made anew.
+  Evidence judge(const Reference& reference, Got* kept = nullptr, SharedLimits* shared = nullptr);
 
   /// The last call's evidence anew, with what it wrote after its return; nothing where it wrote nothing.
   std::optional<Evidence> end();

@@ -144,6 +144,34 @@ TEST(Session, WidensProbabilisticBoundsByTheCasesOfItsRun) {
   EXPECT_LT(used(Session(correct, 300)), used(Session(correct, 1)));
 }
 
+// Limits that candidates share are those that each would make, whatever was asked of them before.
+TEST(Session, JudgesAlikeWithSharedLimits) {
+  const Reference reference = prepared("b1.hq2.hkv1.sq120.skv40.dqk8.dv4");
+  Candidate coarse = correct_but([](int, const TensorView& out) { nudge(out); }, 0);
+  const Candidate fine = coarse;
+  coarse.describe = [whole = coarse.describe](Dtype dtype, Direction direction) {
+    Description description = whole(dtype, direction);
+    description.arithmetic.p_dtype = Dtype::kBf16;
+    return description;
+  };
+  SharedLimits shared(reference);
+  for (const std::int64_t cases : {1, 300}) {
+    for (const Candidate& candidate : {fine, coarse, fine}) {
+      const Evidence one = Session(candidate, cases).judge(reference, nullptr, &shared);
+      const Evidence other = Session(candidate, cases).judge(reference);
+      ASSERT_EQ(one.tensors.size(), 2u);
+      for (std::size_t at = 0; at < 2; ++at) {
+        EXPECT_EQ(one.tensors[at].bound_used, other.tensors[at].bound_used);
+        EXPECT_EQ(one.probabilistic[at].bound_used, other.probabilistic[at].bound_used);
+      }
+      EXPECT_EQ(one.noise.all_heads.sum, other.noise.all_heads.sum);
+      EXPECT_EQ(one.bias.sums.n, other.bias.sums.n);
+      EXPECT_EQ(one.bias.limit, other.bias.limit);
+      EXPECT_EQ(one.zeros.inside, other.zeros.inside);
+    }
+  }
+}
+
 TEST(Session, TellsAtItsEndWhatTheLastCallWroteAfterItsReturn) {
   TensorView kept;
   Session session(correct_but([&](int, const TensorView& out) { kept = out; }, 0));
