@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <string>
 
 #include "reference/spec/inputs.h"
@@ -72,6 +73,26 @@ TEST(PowerRun, SparesTheOthersUnlessItIsToBeComplete) {
     EXPECT_EQ(matrix.is_complete, is_complete);
     EXPECT_EQ(matrix.mutants_without_properties, is_complete ? 0 : 1);
   }
+}
+
+std::int64_t pages_mapped() {
+  std::int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  return pages;
+}
+
+// All mutants together would want more than there are.
+TEST(PowerRun, GivesBackTheAddressesOfHugeStrides) {
+  const std::string huge = kSmall + "gauss:7/bhsd+huge_seq/single", small = kSmall + "gauss:8/bhsd/single";
+  std::vector<std::int64_t> pages;
+  measure_power(choose_subjects({"scale_missing"}), {parse_case(huge), parse_case(small)}, 1, false,
+                [&](std::int64_t, const std::string&) {
+                  pages.push_back(pages_mapped());
+                  return true;
+                });
+  constexpr std::int64_t kPagesOfHuge = (std::int64_t{20} << 31) * 4 / 4096;  // 20 rows of fp32, a tensor
+  ASSERT_EQ(pages.size(), 2u);
+  EXPECT_LT(pages[1] - pages[0], kPagesOfHuge / 2);
 }
 
 TEST(PowerRun, IsInterruptedBeforeItsPropertiesAreAsked) {
