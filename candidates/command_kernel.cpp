@@ -2,7 +2,6 @@
 
 #include "candidates/command_kernel.h"
 
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "candidates/call_folders.h"
 #include "reference/spec/error.h"
 #include "reference/spec/npy.h"
 #include "reference/spec/tensor.h"
@@ -28,23 +28,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kExitRefused = 77;  // no interpreter ends so by itself
-
-struct CallFolders {
-  fs::path root;
-  CallFolders() {
-    std::string name = (fs::temp_directory_path() / "ringproof-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw Error("no folder can be made for a call at " + name);
-    root = name;
-    fs::create_directory(in());
-    fs::create_directory(out());
-  }
-  ~CallFolders() {
-    std::error_code ignored;
-    fs::remove_all(root, ignored);
-  }
-  fs::path in() const { return root / "in"; }
-  fs::path out() const { return root / "out"; }
-};
 
 void write_file(const fs::path& path, const std::string& text) {
   std::ofstream file(path, std::ios::binary);

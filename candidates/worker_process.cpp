@@ -15,10 +15,12 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <thread>
 
+#include "candidates/call_folders.h"
 #include "reference/spec/text.h"
 
 namespace ringproof {
@@ -30,6 +32,7 @@ constexpr auto kLastWordMax = std::chrono::seconds(2);
 [[noreturn]] void become(char* const* argv, char* const* environment, int socket, pid_t parent) {
   setpgid(0, 0);  // Ctrl-C is the parent's to answer
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  prctl(PR_SET_CHILD_SUBREAPER, 1);  // what it starts stays below it, in whatever group or session
   if (getppid() != parent) _exit(1);
   // dup2 onto itself would leave the descriptor to be closed by exec.
   if (socket == kWorkerDescriptor) socket = dup(socket);
@@ -86,6 +89,24 @@ std::uint64_t bytes_in_line(const std::string& text, const char* name) {
   return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at + std::strlen(name), nullptr, 10) << 10;
 }
 
+std::vector<pid_t> children_of(pid_t pid) {
+  std::vector<pid_t> children;
+  std::error_code gone;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", gone)) {
+    std::ifstream file(thread.path() / "children");
+    for (pid_t child; file >> child;) children.push_back(child);
+  }
+  return children;
+}
+
+std::vector<pid_t> descendants(pid_t pid) {
+  std::vector<pid_t> all = children_of(pid);
+  for (std::size_t at = 0; at < all.size(); ++at) {
+    for (const pid_t child : children_of(all[at])) all.push_back(child);
+  }
+  return all;
+}
+
 }  // namespace
 
 std::uint64_t resident_bytes(pid_t pid) {
@@ -95,8 +116,7 @@ std::uint64_t resident_bytes(pid_t pid) {
   const std::string text = status.str();
   std::uint64_t bytes = bytes_in_line(text, "\nRssAnon:");
   if (bytes == 0) bytes = bytes_in_line(text, "\nVmRSS:");
-  std::ifstream children(folder + "/task/" + std::to_string(pid) + "/children");
-  for (pid_t child; children >> child;) bytes += resident_bytes(child);
+  for (const pid_t child : children_of(pid)) bytes += resident_bytes(child);
   return bytes;
 }
 
@@ -125,13 +145,17 @@ pid_t start_process(const std::vector<std::string>& command, const Variables& va
 void WorkerProcess::end() {
   channel_ = Channel();
   if (pid_ < 0) return;
+  kill(-pid_, SIGSTOP);  // or it starts more while they are counted
+  const std::vector<pid_t> below = descendants(pid_);
   kill(-pid_, SIGKILL);
+  for (const pid_t one : below) kill(one, SIGKILL);
   if (!status_) {
     int status = 0;
     while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
     }
     status_ = status;
   }
+  remove_call_folders(pid_);
   pid_ = -1;
 }
 
@@ -176,6 +200,7 @@ std::string WorkerProcess::ask(const std::string& line, std::span<const int> des
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (!(seconds <= limits.seconds))
       throw WorkerGone("ran for more than " + shortest(limits.seconds) + " s", {}, true);
+    if (limits.is_stopped && limits.is_stopped()) throw WorkerGone("was interrupted");
     if (watch_) watch_();
     const pid_t pid = pid_ >= 0 ? pid_ : pid_watched_;
     if (pid < 0) return;
@@ -191,6 +216,12 @@ std::string WorkerProcess::ask(const std::string& line, std::span<const int> des
     }
   };
   try {
+    // A process that ended after its answer: another one may hold its socket, and would answer in its place.
+    int status = 0;
+    if (pid_ >= 0 && waitpid(pid_, &status, WNOHANG) == pid_) {
+      status_ = status;
+      throw WorkerGone(what_ended_it() + " after its last answer");
+    }
     Message answer;
     if (channel_.send(line, descriptors, waiting)) answer = channel_.receive(waiting);
     for (const int descriptor : answer.descriptors) close(descriptor);

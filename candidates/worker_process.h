@@ -20,6 +20,7 @@ namespace ringproof {
 struct WorkerLimits {
   double seconds = 60;                                  ///< of one call
   std::uint64_t memory_bytes = std::uint64_t{8} << 30;  ///< resident, with its children, shared regions left out
+  std::function<bool()> is_stopped{};                   ///< asked every 20 ms: whether no answer is wanted any more
 };
 
 /// A worker that is gone, with one phrase about what became of it ("crashed with SIGSEGV") and where in a region.

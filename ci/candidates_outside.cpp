@@ -8,6 +8,7 @@
 #include "candidates/rank_candidate.h"
 #include "candidates/worker_candidate.h"
 #include "ci/candidates.h"
+#include "ci/interrupt.h"
 #include "ci/launch.h"
 #include "reference/spec/error.h"
 
@@ -30,6 +31,7 @@ WorkerSetting setting_of(const GateOptions& options, const Machine& machine) {
   setting.limits.seconds = options.workers.time_limit_seconds;
   setting.limits.memory_bytes =
       options.workers.memory_limit_mib > 0 ? options.workers.memory_limit_mib << 20 : machine.memory_bytes / 2;
+  setting.limits.is_stopped = interrupt_asked;
   return setting;
 }
 

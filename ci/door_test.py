@@ -10,6 +10,9 @@ import shutil
 import subprocess
 import tempfile
 import unittest
+import xml.etree.ElementTree
+
+import yaml
 
 BIN = pathlib.Path(os.environ["RINGPROOF_BIN"])
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -37,6 +40,42 @@ class Readme(unittest.TestCase):
             done = run("set -e\n" + blocks[0], folder, shell=True)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
             self.assertRegex(done.stdout, r"\./libattention\.so: accepted \(reference contract\)")
+
+
+class Snippets(unittest.TestCase):
+    """The CI snippets of the README: valid YAML, and what they run after the installation works."""
+
+    def steps(self):
+        github, gitlab = (yaml.safe_load(block) for block in section_of_readme("In your CI"))
+        job = github["jobs"]["attention"]
+        self.assertIn("push", github[True])  # YAML 1.1 reads `on` so
+        self.assertTrue(all(("uses" in step) != ("run" in step) for step in job["steps"]))
+        artifacts = gitlab["attention"]["artifacts"]
+        self.assertEqual((artifacts["when"], artifacts["paths"]), ("always", ["report"]))
+        install = [step["run"] for step in job["steps"] if "run" in step][0]
+        for script in install.split(" && ")[0], "ci/setup.sh":
+            self.assertTrue((ROOT / script.removeprefix("third_party/ringproof/")).exists())
+        yield "github", [step["run"] for step in job["steps"] if "run" in step][1:]
+        yield "gitlab", gitlab["attention"]["script"]
+
+    def test_they_are_valid_and_run(self) -> None:
+        for name, commands in self.steps():
+            with self.subTest(name), tempfile.TemporaryDirectory() as folder:
+                run(["ringproof", "new", "c", "mine"], folder)
+                summary = pathlib.Path(folder) / "summary.md"
+                for command in commands:
+                    if name == "gitlab":  # a whole tier is run once
+                        command = command.replace(" gate", f" gate --case {SMALL}")
+                    line = f"export GITHUB_STEP_SUMMARY={summary}; {command}"
+                    done = run(["bash", "-eo", "pipefail", "-c", line], f"{folder}/mine")
+                    self.assertEqual(done.returncode, 0, command + done.stdout + done.stderr)
+                report = pathlib.Path(folder) / "mine/report"
+                self.assertGreater(len((report / "results.jsonl").read_text()), 1000)
+                suites = xml.etree.ElementTree.parse(report / "junit.xml").getroot()
+                self.assertGreater(int(suites.get("tests", "0")), 100 if name == "github" else 0)
+                self.assertEqual(suites.get("failures"), "0")
+                if name == "github":
+                    self.assertIn("accepted (reference contract)", summary.read_text())
 
 
 class New(unittest.TestCase):

@@ -73,7 +73,7 @@ void GateRun::judge_all() {
       failure = error.what();
       reference.reset();
     }
-    judge(c, reference ? &*reference : nullptr, failure);
+    if (!judge(c, reference ? &*reference : nullptr, failure)) break;
     ++cases_done_;
     if (again && !has_failed(options_)) judge_again(*again);
     again.reset();
@@ -94,7 +94,8 @@ void GateRun::judge_all() {
   interrupt_.reset();
 }
 
-void GateRun::judge(const Case& c, const Reference* reference, const std::string& failure) {
+// False where the user stopped it before its last candidate was judged.
+bool GateRun::judge(const Case& c, const Reference* reference, const std::string& failure) {
   std::optional<DroppedMass> dropped;  // once for all candidates, if one of them is judged
   for (std::size_t index = 0; index < candidates_.size(); ++index) {
     const Candidate& candidate = candidates_[index];
@@ -102,8 +103,9 @@ void GateRun::judge(const Case& c, const Reference* reference, const std::string
     Got got;
     Evidence evidence =
         reference ? judge_next(sessions_[index], *reference, got) : failed_evidence(candidate.name, c, failure);
-    coverage_.count(evidence);
     examiner_.examine(candidate, c, {sessions_[index].buffers(), &references_}, evidence);
+    if (is_cut_short(evidence)) return false;
+    coverage_.count(evidence);
     if (evidence.status == CallStatus::kReturned) {
       guarded(evidence, "its power could not be measured", [&] {
         power_.note(candidate.name, got.description, *reference, sessions_[index].tensors_in_run(), threads());
@@ -118,6 +120,12 @@ void GateRun::judge(const Case& c, const Reference* reference, const std::string
     }
     note(sessions_[index], c, evidence);
   }
+  return true;
+}
+
+// What stopping made of a call says nothing of the candidate; what was found before stands.
+bool GateRun::is_cut_short(const Evidence& evidence) const {
+  return interrupt_->asked() && verify_case(evidence).outcome == Outcome::kInconclusive;
 }
 
 // One call, and where its residual lies if it is rejected.
@@ -136,6 +144,7 @@ void GateRun::judge_again(const Reference& reference) {
   for (std::size_t index = 0; index < candidates_.size(); ++index) {
     Got got;
     const Evidence evidence = judge_next(sessions_[index], reference, got);
+    if (is_cut_short(evidence)) return;
     const Outcome outcome = verify_case(evidence).outcome;
     const std::vector<Evidence>& before = groups_[{evidence.candidate, evidence.dtype}].evidence;
     const bool was_refused = std::any_of(before.begin(), before.end(), [&](const Evidence& one) {
@@ -191,6 +200,7 @@ std::string GateRun::find_smallest(Session& session, const Case& c, Evidence& ev
                                                         threads(), session.buffers(), may_go_on);
   spent += seconds_since(start);
   if (smallest) return to_string(*smallest);
+  if (interrupt_->asked()) return "";
   evidence.warnings.push_back("one call on this Case alone does not show it: rerun the whole sequence of calls");
   return "";
 }

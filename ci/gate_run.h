@@ -75,8 +75,9 @@ class GateRun {
   }
   int threads() const { return options_.threads > 0 ? options_.threads : machine_.cores; }
   void begin_record();
-  void judge(const Case& c, const Reference* reference, const std::string& failure);
+  bool judge(const Case& c, const Reference* reference, const std::string& failure);
   Evidence judge_next(Session& session, const Reference& reference, Got& got);
+  bool is_cut_short(const Evidence& evidence) const;
   void judge_again(const Reference& reference);
   void end_sessions();
   void note(Session& session, const Case& c, Evidence evidence);

@@ -4,6 +4,7 @@ property_tests/mutants/plugins rejected or inconclusive, bad input refused in on
 Run by ctest with RINGPROOF_BIN set; needs the plug-ins of the build beside it.
 """
 
+import json
 import os
 import pathlib
 import signal
@@ -35,6 +36,13 @@ fwd/fp32/b2.hq4.hkv2.sq33.skv40.dqk16.dv16/causal_top_left/scale0.25/gauss:6/bhs
 {SHAPE}/full/scale0.5/gauss:12/bhsd/single
 {SHAPE}/full/scale0.5/gauss:13/bhsd/single
 """
+
+STATEFUL = "fwd/fp32/b1.hq2.hkv1.sq14.skv24.dqk16.dv16/"
+
+
+def is_running(pid):
+    status = pathlib.Path(f"/proc/{pid}/stat")  # nobody may have taken note of its end
+    return status.exists() and ") Z " not in status.read_text()
 
 
 def gate(*arguments, stdin="", **more):
@@ -70,11 +78,42 @@ class Honesty(unittest.TestCase):
                     self.assertEqual(done.returncode, int(code), done.stdout + done.stderr)
                     self.assertIn(words, done.stdout + done.stderr)
 
+    def test_what_a_kernel_keeps_from_an_earlier_call_shows_in_the_fast_tier(self) -> None:
+        tier = (ROOT / "ci/cases/fast.txt").read_text().splitlines()
+        asked = [line for line in tier if line.startswith(STATEFUL)]
+        self.assertGreater(len(asked), 10)
+        names = (ROOT / "property_tests/mutants/plugins/state.txt").read_text().splitlines()
+        for name in ["none", *(name for name in names if not name.startswith("#"))]:
+            with self.subTest(name):
+                plugin = PLUGINS / f"libstate_{name}.so"
+                options = ("--candidate", plugin, "--cases", "-", "--no-shrink")
+                done = gate(*options, stdin="\n".join(asked))
+                wanted = 0 if name == "none" else 1
+                self.assertEqual(done.returncode, wanted, done.stdout + done.stderr)
+
+    def test_a_process_that_leaves_its_group_is_ended_too(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            note = pathlib.Path(folder) / "pid"
+            script = f"if test -e {{in}}/q.npy; then setsid sh -c 'echo $$ > {note}; sleep 986' & "
+            script += f"until test -s {note}; do sleep 0.01; done; fi # {{out}}"
+            line = SMALL.replace("hkv1", "hkv2")
+            gate("--candidate", f"cmd:{script}", "--case", line, "--no-shrink")
+            self.assertFalse(is_running(int(note.read_text())))
+
     def test_refusals_count_against_what_is_allowed(self) -> None:
         plugin = PLUGINS / "libtrick_refuses_what_it_declared.so"
         done = judge(plugin)
         self.assertIn("13 of 14 Cases", done.stdout)
         self.assertEqual(judge(plugin, "--allow-unsupported", "2").returncode, 0)
+
+    def test_a_refusal_of_what_a_property_asks_is_a_refusal(self) -> None:
+        plugin = PLUGINS / "libtrick_refuses_windows.so"
+        line = SMALL.replace("/full/", "/causal_bottom_right/").replace("sq9.skv13", "sq40.skv40")
+        done = gate("--candidate", plugin, "--case", line)
+        self.assertEqual(done.returncode, 4, done.stdout + done.stderr)
+        self.assertIn("properties refused: ", done.stdout)
+        done = gate("--candidate", plugin, "--case", line, "--allow-unsupported", "9")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
 class BadInput(unittest.TestCase):
@@ -170,29 +209,36 @@ class Command(unittest.TestCase):
 
 
 class Interrupt(unittest.TestCase):
-    def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(self) -> None:
+    def test_one_ctrl_c_keeps_what_is_finished_and_leaves_nothing(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            command = [BIN / "ringproof", "gate", "--candidate", PLUGINS / "libtrick_hang.so"]
-            command += ["--case", SMALL, "--time-limit", "60", "--out", folder]
+            python, example = os.environ["RINGPROOF_PYTHON"], ROOT / "candidates/examples/command"
+            call = "if grep -q 'softmax_scale\": *1' {in}/problem.json; then "
+            call += f"echo $$ > {folder}/pid; exec sleep 985; fi; "
+            call += f"{python} {example}/attention.py {{in}} {{out}}"
+            first = SMALL.replace("hkv1", "hkv2")
+            second = first.replace("scale0.5", "scale1")
+            command = [BIN / "ringproof", "gate", "--candidate", f"cmd:{call}", "--in-order"]
+            command += ["--case", first, "--case", second, "--out", folder]
+            environment = os.environ | {"TMPDIR": folder}
             run = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
             )
-            deadline = time.monotonic() + 30
-            workers = []
-            while not workers and time.monotonic() < deadline:
-                children = pathlib.Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text()
-                workers = [int(pid) for pid in children.split()]
+            deadline = time.monotonic() + 120
+            pid = pathlib.Path(folder) / "pid"
+            while not (pid.exists() and pid.read_text().strip()) and time.monotonic() < deadline:
                 time.sleep(0.05)
-            self.assertTrue(workers)
-            time.sleep(0.5)
+            self.assertIsNone(run.poll())
             run.send_signal(signal.SIGINT)
-            time.sleep(0.2)
-            run.send_signal(signal.SIGINT)
-            run.communicate(timeout=30)
-            time.sleep(0.3)
-            for pid in workers:
-                status = pathlib.Path(f"/proc/{pid}/stat")  # nobody may have taken note of its end
-                self.assertTrue(not status.exists() or ") Z " in status.read_text())
+            said, _ = run.communicate(timeout=60)
+            self.assertEqual(run.returncode, 3, said)
+            self.assertIn("what was finished is kept", said)
+            self.assertFalse(is_running(int(pid.read_text())))
+            self.assertEqual([one for one in os.listdir(folder) if "ringproof" in one], [])
+            lines = (pathlib.Path(folder) / "results.jsonl").read_text().splitlines()
+            records = [json.loads(line) for line in lines]
+            self.assertTrue(records[-1]["interrupted"])
+            done = [record["case"] for record in records if record["record"] == "case"]
+            self.assertEqual(done, [first])
 
 
 if __name__ == "__main__":

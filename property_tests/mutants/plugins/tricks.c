@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 struct call {
@@ -101,6 +102,66 @@ static int answer_late(struct call c) {
   return status;
 }
 
+/* A process of its own goes on writing. */
+static int answer_late_by_a_child(struct call c) {
+  const int status = honest(c);
+  float* const at = c.out->data;
+  const float value = *at;
+  *at = 0;
+  if (fork() == 0) {
+    usleep(20000);
+    *at = value;
+    _exit(0);
+  }
+  return status;
+}
+
+static void* write_for_ever(void* argument) {
+  for (volatile float* const at = argument;; usleep(100)) *at += 1e-3f;
+  return NULL;
+}
+
+static int leave_a_writer(struct call c) {
+  const int status = honest(c);
+  pthread_t thread;
+  if (calls == 3 && pthread_create(&thread, NULL, write_for_ever, c.out->data) == 0) pthread_detach(thread);
+  return status;
+}
+
+/* Says that it is done, in the worker's words, and only then computes. */
+static int answer_first(struct call c) {
+  const char words[] = "{\"status\": 0}\n";
+  (void)!write(3, words, sizeof words - 1);
+  usleep(20000);
+  return honest(c);
+}
+
+static int unmap_out(struct call c) {
+  const int status = honest(c);
+  const uintptr_t page = (uintptr_t)c.out->data / 4096 * 4096;
+  munmap((void*)page, 4096);
+  return status;
+}
+
+static int fork_and_end(struct call c) {
+  if (fork() != 0) _exit(0);
+  return honest(c); /* the child answers in its parent's place */
+}
+
+static int close_all(struct call c) {
+  const int status = honest(c);
+  for (int descriptor = 3; descriptor < 64; ++descriptor) close(descriptor);
+  return status;
+}
+
+/* What the caller passed is altered, so that a caller who trusts it looks elsewhere. */
+static int answer_elsewhere(struct call c) {
+  const size_t bytes = sizeof(float) * (size_t)(count_out(c) + 1);
+  c.out->data = calloc(1, bytes);
+  for (int axis = 3, step = 1; axis >= 0; step *= (int)c.out->shape[axis--]) c.out->stride[axis] = step;
+  return honest(c);
+}
+
 /* A kernel of which the scale of the first call is compiled in. */
 static int scale_of_first_call(struct call c) {
   static double scale = 0;
@@ -148,12 +209,14 @@ static int end_or_fail(struct call c) {
     _exit(0);
   }
   if (is("killed")) kill(getpid(), SIGKILL);
+  if (is("stops_itself")) raise(SIGSTOP);
   if (is("returns_error")) {
     last_error = "no room for the split";
     return RP_ERROR;
   }
   if (is("returns_nonsense")) return 77;
   if (is("refuses_what_it_declared") && c.p->batch == 2) return RP_UNSUPPORTED;
+  if (is("refuses_windows") && c.p->mask == RP_MASK_WINDOW) return RP_UNSUPPORTED;
   if (is("says_another_thing_later")) {
     if (getenv("RINGPROOF_TRICK_MARK") != NULL) fclose(fopen(getenv("RINGPROOF_TRICK_MARK"), "w"));
     _exit(1);
@@ -175,20 +238,27 @@ int rp_forward(const struct rp_problem* p, const struct rp_tensor* q, const stru
     return cached(c, key, sizeof key);
   }
   if (is("cached_by_shape")) {
-    const int64_t key[8] = {p->batch,       p->heads_q,    p->heads_kv, p->seqlen_q, p->seqlen_kv,
-                            p->head_dim_qk, p->head_dim_v, p->mask};
+    const int64_t key[8] = {p->batch,     p->heads_q,     p->heads_kv,   p->seqlen_q,
+                            p->seqlen_kv, p->head_dim_qk, p->head_dim_v, p->mask};
     return cached(c, key, sizeof key);
   }
   if (is("cached_by_problem")) { /* scale and all, but not the data */
-    const double key[9] = {(double)p->batch,       (double)p->heads_q,    (double)p->heads_kv,
-                           (double)p->seqlen_q,    (double)p->seqlen_kv,  (double)p->head_dim_qk,
-                           (double)p->head_dim_v,  (double)p->mask,       p->softmax_scale};
+    const double key[9] = {(double)p->batch,      (double)p->heads_q,   (double)p->heads_kv,
+                           (double)p->seqlen_q,   (double)p->seqlen_kv, (double)p->head_dim_qk,
+                           (double)p->head_dim_v, (double)p->mask,      p->softmax_scale};
     return cached(c, key, sizeof key);
   }
   if (is("right_at_first")) return calls <= 10 ? honest(c) : fill(c, 0, 0);
   if (is("every_other_call_skipped")) return calls % 2 == 1 ? honest(c) : RP_OK;
   if (is("scale_of_first_call")) return scale_of_first_call(c);
   if (is("late_on_a_thread")) return answer_late(c);
+  if (is("late_by_a_child")) return answer_late_by_a_child(c);
+  if (is("a_thread_writes_on")) return leave_a_writer(c);
+  if (is("answers_first")) return answer_first(c);
+  if (is("unmaps_out")) return unmap_out(c);
+  if (is("forks_and_ends")) return fork_and_end(c);
+  if (is("closes_descriptors")) return close_all(c);
+  if (is("answers_elsewhere")) return answer_elsewhere(c);
   const int status = end_or_fail(c);
   if (out->data == NULL || element(out, 0, 0, 0, 0) == NULL) return status;
   if (is("modifies_q")) *element(q, 0, 0, 0, 0) += 1;
