@@ -18,6 +18,7 @@
 #include "ci/list.h"
 #include "ci/new.h"
 #include "ci/power.h"
+#include "ci/scale.h"
 #include "ci/sibling.h"
 #include "ci/transport.h"
 #include "reference/spec/error.h"
@@ -41,6 +42,7 @@ Examples
   ringproof new c mine                                   a kernel of your own to start from, in C, CUDA or Python
   ringproof power                                        what the judge rejects: faults, check by check
   ringproof racecheck flash_forward_fp32                 races in a kernel, and whether it waits more than it must
+  ringproof scale --ranks 256                            a ring of simulated ranks in a described network
   ringproof list candidates | kernels | recipes | masks | memory | cases
 
 Exit codes
@@ -235,6 +237,7 @@ void add_bench(CLI::App& app, BenchOptions& options, BenchOracleOptions& of_orac
 int run_command(int argc, char** argv) {
   // An executable of its own, in which every kernel is instrumented and no other copy of one is linked.
   if (argc > 1 && std::strcmp(argv[1], "racecheck") == 0) become_sibling("ringproof_racecheck", argv + 1);
+  if (argc > 1 && std::strcmp(argv[1], "scale") == 0) return run_scale(argc - 1, argv + 1);
   if (argc > 2 && std::strcmp(argv[1], "bench") == 0) {
     if (std::strcmp(argv[2], "compare") == 0) become_perf_script("apart.py", argv + 2);
     if (std::strcmp(argv[2], "history") == 0) become_perf_script("history.py", argv + 2);
@@ -255,6 +258,7 @@ int run_command(int argc, char** argv) {
   BenchOracleOptions bench_oracle;
   add_bench(app, bench, bench_oracle);
   app.add_subcommand("racecheck", "Look for races in the kernels, and drop every synchronisation in turn");
+  app.add_subcommand("scale", "A ring over up to 1,024 simulated ranks in a described network");
   std::string served;
   CLI::App* worker = app.add_subcommand("worker", "Serve a kernel to ringproof gate, which starts this itself");
   worker->add_option("name", served, "A plug-in's path, or cmd: and a command")->required();

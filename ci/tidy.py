@@ -43,6 +43,7 @@ TEST_OR_BENCH = r"_(test|bench)\.(h|cpp|cu)$"  # these may include all of refere
 # External header -> paths that may include it, and the same in words.
 HOMES = [
     (r"nccl\.h", r"^distributed/communicator_nccl", "distributed/communicator_nccl*"),
+    (r"smpi/|simgrid/", r"^distributed/at_scale/ranks", "distributed/at_scale/ranks*"),
     (r"mpi\.h", r"^distributed/communicator_mpi\.", "distributed/communicator_mpi.*"),
     (r"rapidcheck", r"^property_tests/", "property_tests/"),
     (r"hwy/|\w*intrin\.h|arm_neon\.h", r"^reference/oracle/fast/", "reference/oracle/fast/"),

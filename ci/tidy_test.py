@@ -40,6 +40,8 @@ TABLE = [
      {"distributed/communicator_nccl.cpp": "#include <nccl.h>\n#include <cuda_runtime.h>\n"}),
     ("header-home", {"distributed/ring.cpp": "#include <mpi.h>\n"},
      {"distributed/communicator_mpi.cpp": "#include <mpi.h>\n"}),
+    ("header-home", {"distributed/communicator_mpi.cpp": "#include <smpi/smpi.h>\n"},
+     {"distributed/at_scale/ranks.cpp": "#include <smpi/smpi.h>\n#include <simgrid/engine.h>\n"}),
     ("header-home", "#include <rapidcheck.h>\n",
      {"property_tests/a.h": HEADER + "#include <rapidcheck/gtest.h>\n"}),
     ("header-home", {"reference/oracle/a.cpp": "#include <hwy/highway.h>\n"},

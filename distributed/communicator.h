@@ -27,6 +27,9 @@ struct TransferHeader {
   bool operator==(const TransferHeader&) const = default;
 };
 
+/// Bytes that a process sends with every transfer beside its payload: header and length.
+inline constexpr std::size_t kTransferHeaderBytes = sizeof(TransferHeader) + sizeof(std::uint64_t);
+
 /// One side of a point-to-point transfer. Both sides give the same header and length; length 0 is legal.
 struct Send {
   int peer;

@@ -1,9 +1,10 @@
-// A transfer is two messages: a fixed one with header and length, then the payload, in pieces that fit MPI's int
-// counts. Both are posted at once, so that a payload travels while the rank computes where MPI makes progress by
-// itself; Open MPI 4.1 makes none outside MPI calls. The header is compared when it arrives, before anything is said
-// about the payload.
+// A transfer is a message with header and length, and a short payload with them; a longer one follows, in pieces that
+// fit MPI's int counts. All are posted at once, so that a payload travels while the rank computes where MPI makes
+// progress by itself; Open MPI 4.1 makes none outside MPI calls. The header is compared when it arrives, before
+// anything is said about the payload: whoever receives has room for a header and any short payload, wanted or not.
 //
-// No wait blocks inside MPI: requests are tested in a loop that also looks for notices of other ranks and at the clock.
+// With a deadline no wait blocks inside MPI: requests are tested in a loop that also looks for notices of other ranks
+// and at the clock.
 // After a failure no request is completed or freed, and memory of allocate() is kept: MPI may still write it. The
 // process ends soon.
 //
@@ -39,6 +40,7 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kPieceBytesMax = std::size_t{1} << 30;
+constexpr std::size_t kShortBytesMax = std::size_t{1} << 14;  // of payloads that travel with their header
 // Between a rank's last message and the notice of its end, which may overtake it: time, and looks, of which a process
 // on a busy machine gets few.
 constexpr milliseconds kGrace{500};
@@ -51,6 +53,7 @@ struct Wire {
   TransferHeader header;
   std::uint64_t count;
 };
+static_assert(sizeof(Wire) == kTransferHeaderBytes);
 
 struct Notice {
   enum Kind : std::int32_t { kFailed, kEnded, kEndedByItsOwnFailure };
@@ -62,11 +65,13 @@ struct Transfer {
   bool is_send;
   int peer;
   TransferHeader header;
-  std::span<std::byte> bytes;  // only read when is_send
-  Wire wire{};
+  std::span<std::byte> bytes;      // only read when is_send
+  std::vector<std::byte> first{};  // the header's message: a Wire and, of a short payload, all bytes
   MPI_Request header_request = MPI_REQUEST_NULL;
   std::vector<MPI_Request> payload{};
   bool is_done = false;
+
+  bool is_short() const { return bytes.size() <= kShortBytesMax; }
 };
 
 void check(int code, const char* call) {
@@ -108,7 +113,7 @@ extern "C" void report_and_exit(int) {
 
 class MpiJob::World final : public Communicator {
  public:
-  explicit World(milliseconds deadline) : deadline_(deadline) {
+  explicit World(milliseconds deadline) : deadline_(deadline), has_deadline_(deadline != kNoDeadline) {
     int provided = 0;
     check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
     for (MPI_Comm* const comm : {&data_, &notices_, &messages_}) {
@@ -150,7 +155,7 @@ class MpiJob::World final : public Communicator {
     for (const std::unique_ptr<Transfer>& one : transfers) post(*one);
     if (!transfers.empty()) latest_ = words(*transfers.front());
     exchanges_.push_back(std::move(transfers));
-    test(exchanges_.back());
+    if (has_deadline_) test(exchanges_.back());
     return {static_cast<std::int64_t>(exchanges_.size())};
   }
 
@@ -169,6 +174,7 @@ class MpiJob::World final : public Communicator {
     if (event.id == 0) return;
     assert_that(event.id <= static_cast<std::int64_t>(exchanges_.size()), "an event belongs to its communicator");
     auto& transfers = exchanges_[static_cast<std::size_t>(event.id - 1)];
+    if (!has_deadline_) block(transfers);
     const auto until = Clock::now() + deadline_;
     const Transfer* named = nullptr;
     Clock::time_point grace_until{};
@@ -316,13 +322,20 @@ class MpiJob::World final : public Communicator {
   }
 
   void post(Transfer& one) {
-    one.wire = {one.header, one.bytes.size()};
+    const Wire wire{one.header, one.bytes.size()};
+    const std::size_t sent_with_it = one.is_short() ? one.bytes.size() : 0;
+    one.first.resize(sizeof wire + (one.is_send ? sent_with_it : kShortBytesMax));
+    if (one.is_send) {
+      std::memcpy(one.first.data(), &wire, sizeof wire);
+      std::copy_n(one.bytes.begin(), sent_with_it, one.first.begin() + sizeof wire);
+    }
     const auto start = [&](void* bytes, std::size_t count, int tag, MPI_Request& request) {
       one.is_send
           ? check(MPI_Isend(bytes, static_cast<int>(count), MPI_BYTE, one.peer, tag, data_, &request), "MPI_Isend")
           : check(MPI_Irecv(bytes, static_cast<int>(count), MPI_BYTE, one.peer, tag, data_, &request), "MPI_Irecv");
     };
-    start(&one.wire, sizeof one.wire, kHeaderTag, one.header_request);
+    start(one.first.data(), one.first.size(), kHeaderTag, one.header_request);
+    if (one.is_short()) return;
     for (std::size_t at = 0; at < one.bytes.size(); at += kPieceBytesMax) {
       one.payload.push_back(MPI_REQUEST_NULL);
       start(one.bytes.data() + at, std::min(kPieceBytesMax, one.bytes.size() - at), kPayloadTag, one.payload.back());
@@ -344,9 +357,7 @@ class MpiJob::World final : public Communicator {
     if (one.header_request != MPI_REQUEST_NULL) {
       check(MPI_Test(&one.header_request, &is_done, MPI_STATUS_IGNORE), "MPI_Test");
       if (!is_done) return false;
-      if (!(one.wire.header == one.header && one.wire.count == one.bytes.size())) {
-        refuse(one, "wanted " + words(one) + ", got " + words(one.wire.header, one.wire.count));
-      }
+      if (!one.is_send) take_first(one);
     }
     for (MPI_Request& request : one.payload) {
       check(MPI_Test(&request, &is_done, MPI_STATUS_IGNORE), "MPI_Test");
@@ -355,8 +366,29 @@ class MpiJob::World final : public Communicator {
     return true;
   }
 
+  void take_first(const Transfer& one) {
+    Wire wire;
+    std::memcpy(&wire, one.first.data(), sizeof wire);
+    if (!(wire.header == one.header && wire.count == one.bytes.size())) {
+      refuse(one, "wanted " + words(one) + ", got " + words(wire.header, wire.count));
+    }
+    if (one.is_short()) std::copy_n(one.first.begin() + sizeof wire, one.bytes.size(), one.bytes.begin());
+  }
+
+  void block(std::vector<std::unique_ptr<Transfer>>& transfers) {
+    for (const std::unique_ptr<Transfer>& one : transfers) {
+      if (one->is_done) continue;
+      check(MPI_Wait(&one->header_request, MPI_STATUS_IGNORE), "MPI_Wait");
+      if (!one->is_send) take_first(*one);
+      check(MPI_Waitall(static_cast<int>(one->payload.size()), one->payload.data(), MPI_STATUSES_IGNORE),
+            "MPI_Waitall");
+      one->is_done = true;
+    }
+  }
+
   // To all others. Buffers stay, since nobody waits for these.
   void tell(Notice::Kind kind, const std::string& text) {
+    if (!has_deadline_) return;  // nobody looks
     told_.push_back({kind, {}});
     std::snprintf(told_.back().text, sizeof told_.back().text, "%s", text.c_str());
     for (int peer = 0; peer < rank_count_; ++peer) {
@@ -368,7 +400,7 @@ class MpiJob::World final : public Communicator {
   }
 
   void look_for_notices() {
-    for (;;) {
+    while (has_deadline_) {
       int is_there = 0;
       MPI_Status status;
       check(MPI_Iprobe(MPI_ANY_SOURCE, kNoticeTag, notices_, &is_there, &status), "MPI_Iprobe");
@@ -471,6 +503,7 @@ class MpiJob::World final : public Communicator {
   }
 
   milliseconds deadline_;
+  bool has_deadline_;
   MPI_Comm data_ = MPI_COMM_NULL, notices_ = MPI_COMM_NULL, messages_ = MPI_COMM_NULL;
   int rank_ = 0, rank_count_ = 0;
   std::vector<std::vector<std::unique_ptr<Transfer>>> exchanges_;  // by event id - 1

@@ -27,6 +27,10 @@ inline constexpr const char* kMpiReportsVariable = "RINGPROOF_MPI_REPORTS";
 /// block to stderr and exit with code 3; a rank that stops makes its peers' waits end at their deadline.
 class MpiJob {
  public:
+  /// For a simulator of MPI, in which time is no real time: waits block inside MPI, nobody looks for notices, and a job
+  /// in which nobody can go on is the simulator's to end. Only the world's transfers and computations may be used.
+  static constexpr std::chrono::milliseconds kNoDeadline = std::chrono::milliseconds::max();
+
   /// Starts MPI. `deadline` bounds every wait.
   explicit MpiJob(std::chrono::milliseconds deadline);
   ~MpiJob();
