@@ -91,7 +91,7 @@ bool JobPeers::is_met(const PostedTransfer& transfer) const {
 
 bool JobPeers::is_lost(const PostedTransfer& transfer) const {
   const std::lock_guard lock(mutex_);
-  return !transfer.is_met && has_ended_[static_cast<std::size_t>(transfer.peer)];
+  return failure_.empty() && !transfer.is_met && has_ended_[static_cast<std::size_t>(transfer.peer)];
 }
 
 void JobPeers::on_message(int from, int kind, std::span<const std::byte> bytes) {

@@ -43,7 +43,7 @@ class JobPeers {
   /// Tells the peer of a transfer. Whoever receives compares header and length; a difference fails the job.
   void post(const std::shared_ptr<PostedTransfer>& transfer);
   bool is_met(const PostedTransfer& transfer) const;
-  /// Not met, and never will be.
+  /// Not met, and never will be, for no failure known yet: a known one is the cause, and require_alive names it.
   bool is_lost(const PostedTransfer& transfer) const;
 
   /// Fails the job, in words that begin with "rank N"; every other rank is told.
