@@ -180,29 +180,39 @@ def context_parallel_balanced(q: Any, k: Any, v: Any, problem: Any) -> tuple[Any
     return _context_parallel(q, k, v, problem)
 
 
-@_described(
-    "contiguous",
-    _MASKS,
-    dtypes="fp32",
-    features="grouped_heads",
-    arithmetic=ringproof.Arithmetic(),
-    notes=[
-        "its scale is 1 / sqrt(d); other Cases are refused",
-        "query heads are reordered: it gives head i the kv head i mod heads_kv",
-    ],
-)
-def ring_attention_pytorch(q: Any, k: Any, v: Any, problem: Any) -> Any:
+def _ring_attention_pytorch(q: Any, k: Any, v: Any, problem: Any) -> Any:
     _torch()
     from ring_attention_pytorch.ring_flash_attention import ring_flash_attn as ring
 
     causal = _is_causal(problem)
     if problem.softmax_scale != problem.head_dim_qk**-0.5:
         raise ringproof.Unsupported("the scale is not 1 / sqrt(d)")
+    q, k, v = (t.transpose(1, 2).contiguous() for t in (q, k, v))
+    return ring(q, k, v, None, causal, 16, True).transpose(1, 2)
+
+
+_OF_RING_ATTENTION: dict[str, Any] = {
+    "dtypes": "fp32",
+    "features": "grouped_heads",
+    "arithmetic": ringproof.Arithmetic(),
+}
+_ITS_SCALE = "its scale is 1 / sqrt(d); other Cases are refused"
+
+
+@_described("contiguous", _MASKS, **_OF_RING_ATTENTION, notes=[_ITS_SCALE])
+def ring_attention_pytorch(q: Any, k: Any, v: Any, problem: Any) -> Any:
+    return _ring_attention_pytorch(q, k, v, problem).contiguous()
+
+
+_REORDERED = "query heads are reordered: it gives head i the kv head i mod heads_kv"
+
+
+@_described("contiguous", _MASKS, **_OF_RING_ATTENTION, notes=[_ITS_SCALE, _REORDERED])
+def ring_attention_pytorch_reordered(q: Any, k: Any, v: Any, problem: Any) -> Any:
     # Head i of its queries takes kv head i mod heads_kv; here heads of a group lie together.
     group = q.shape[1] // k.shape[1]
     q = q.unflatten(1, (-1, group)).transpose(1, 2).flatten(1, 2)
-    q, k, v = (t.transpose(1, 2).contiguous() for t in (q, k, v))
-    out = ring(q, k, v, None, causal, 16, True).transpose(1, 2)
+    out = _ring_attention_pytorch(q, k, v, problem)
     return out.unflatten(1, (group, -1)).transpose(1, 2).flatten(1, 2).contiguous()
 
 
