@@ -182,7 +182,7 @@ ServedKernel command_kernel(const std::string& name) {
     return guarded([&] { return describe(command, description); });
   };
   kernel.forward = [command, guarded](const CallQuestion& asked, const rp_tensor& q, const rp_tensor& k,
-                                      const rp_tensor& v, rp_tensor& out, rp_tensor* lse) {
+                                      const rp_tensor& v, rp_tensor& out, rp_tensor* lse, void*) {
     return guarded([&] { return forward(command, asked, q, k, v, out, lse); });
   };
   kernel.last_error = [error] { return *error; };

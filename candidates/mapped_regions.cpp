@@ -158,6 +158,13 @@ rp_tensor MappedRegions::place(const SentTensor& sent) const {
   throw Error("a tensor lies in region " + std::to_string(sent.region) + ", which was never mapped");
 }
 
+std::int64_t MappedRegions::bytes_open(std::uint64_t id) const {
+  for (const Region& region : regions) {
+    if (region.begin != 0 && region.id == id) return static_cast<std::int64_t>(region.open_end - region.begin);
+  }
+  throw Error("region " + std::to_string(id) + " was never mapped");
+}
+
 std::vector<Touch> MappedRegions::take_touched() {
   std::vector<Touch> touched;
   for (Region& region : regions) {

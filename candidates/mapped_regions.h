@@ -24,6 +24,9 @@ class MappedRegions {
   /// The tensor with its address filled in. Throws Error where its region is not here.
   rp_tensor place(const SentTensor& sent) const;
 
+  /// Bytes of a region that may be touched. Throws Error where it is not here.
+  std::int64_t bytes_open(std::uint64_t region) const;
+
   /// What was touched behind the open part of regions since the last time; they are closed again.
   std::vector<Touch> take_touched();
 };

@@ -259,6 +259,8 @@ std::string answer_line(const DescribeAnswer& answer) {
 std::string answer_line(const CallAnswer& answer) {
   Json message{{"status", answer.status}};
   if (!answer.error.empty()) message["error"] = answer.error;
+  if (!answer.faults.empty()) message["faults"] = answer.faults;
+  if (answer.is_spent) message["spent"] = true;
   for (const Touch& touch : answer.touched) {
     message["touched"].push_back({{"region", touch.region}, {"offset", touch.offset}});
   }
@@ -294,6 +296,8 @@ CallAnswer read_call_answer(const std::string& line) {
   read_field(message, "status", answer.status);
   read_field(message, "error", answer.error);
   read_field(message, "traceback", answer.traceback);
+  read_list(message, "faults", answer.faults);
+  read_field(message, "spent", answer.is_spent);
   for (const Json& one : message.value("touched", Json::array())) {
     Touch& touch = answer.touched.emplace_back();
     read_field(one, "region", touch.region);

@@ -38,6 +38,8 @@ struct CallAnswer {
   int status = RP_ERROR;
   std::string error{}, traceback{};
   std::vector<Touch> touched{};
+  std::vector<std::string> faults{};  ///< what else it saw the kernel do wrong, a sentence each
+  bool is_spent = false;              ///< no later call of this process can succeed
 };
 
 /// A tensor of a call: where its first element lies.

@@ -83,7 +83,10 @@ TEST(Messages, CarryADescriptionBack) {
 }
 
 TEST(Messages, CarryTheEndOfACallBack) {
-  const CallAnswer got = read_call_answer(answer_line(CallAnswer{RP_ERROR, "no room", "", {{3, 4097}}}));
+  const CallAnswer got =
+      read_call_answer(answer_line(CallAnswer{RP_ERROR, "no room", "", {{3, 4097}}, {"late"}, true}));
+  EXPECT_EQ(got.faults, std::vector<std::string>{"late"});
+  EXPECT_TRUE(got.is_spent);
   EXPECT_EQ(got.status, RP_ERROR);
   EXPECT_EQ(got.error, "no room");
   ASSERT_EQ(got.touched.size(), 1u);

@@ -41,8 +41,9 @@ ServedKernel load_plugin(const std::string& path) {
   ServedKernel kernel;
   kernel.describe = [describe](rp_description& description) { return describe(&description); };
   kernel.forward = [forward](const CallQuestion& asked, const rp_tensor& q, const rp_tensor& k, const rp_tensor& v,
-                             rp_tensor& out,
-                             rp_tensor* lse) { return forward(&asked.problem, &q, &k, &v, &out, lse, nullptr); };
+                             rp_tensor& out, rp_tensor* lse,
+                             void* stream) { return forward(&asked.problem, &q, &k, &v, &out, lse, stream); };
+  kernel.may_want_device = true;
   kernel.last_error = [last_error] {
     const char* const words = last_error == nullptr ? nullptr : last_error();
     return std::string(words == nullptr ? "" : words);

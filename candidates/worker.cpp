@@ -6,9 +6,11 @@
 #include <sys/stat.h>
 
 #include <cstring>
+#include <memory>
 
 #include "candidates/channel.h"
 #include "candidates/command_kernel.h"
+#include "candidates/device_call.h"
 #include "candidates/mapped_regions.h"
 #include "candidates/messages.h"
 #include "candidates/plugin.h"
@@ -23,7 +25,23 @@ union RoomyDescription {
   char room[4096];
 };
 
-DescribeAnswer describe(const ServedKernel& kernel, const Question& question) {
+// What this process serves, and with what.
+struct Service {
+  ServedKernel kernel;
+  MappedRegions regions;
+  std::unique_ptr<DeviceCalls> device{};  // for a kernel that wants device memory
+};
+
+// Why a kernel that wants device memory cannot have it; "" where it can.
+std::string device_refusal(Service& service) {
+  if (!service.kernel.may_want_device) return "it wants device memory, which only plug-ins are handed";
+  if (service.device == nullptr) service.device = std::make_unique<DeviceCalls>();
+  const std::string& missing = service.device->missing();
+  return missing.empty() ? "" : "it wants device memory, and " + missing;
+}
+
+DescribeAnswer describe(Service& service, const Question& question) {
+  const ServedKernel& kernel = service.kernel;
   DescribeAnswer answer;
   answer.has_backward = kernel.has_backward;
   answer.sentence = kernel.not_served;
@@ -39,6 +57,11 @@ DescribeAnswer describe(const ServedKernel& kernel, const Question& question) {
   const int status = kernel.describe(roomy.description);
   answer.description = roomy.description;
   const bool is_other_version = roomy.description.abi_version != RP_ABI_VERSION;  // which has a sentence of its own
+  const bool wants_device = (roomy.description.features & RP_WANTS_DEVICE_MEMORY) != 0;
+  if (status == RP_OK && wants_device && !is_other_version) {
+    answer.sentence = device_refusal(service);
+    if (!answer.sentence.empty()) answer.refused = Refusal::kNotRun;
+  }
   if (status == RP_OK || is_other_version) return answer;
   answer.refused = Refusal::kBadInput;
   const std::string why = kernel.last_error();
@@ -47,25 +70,46 @@ DescribeAnswer describe(const ServedKernel& kernel, const Question& question) {
   return answer;
 }
 
-CallAnswer call(const ServedKernel& kernel, const Question& question, MappedRegions& regions) {
-  const CallQuestion& asked = question.call;
+// A fault of a kernel on a device shows when it is waited for, and nothing works in this process afterwards.
+CallAnswer call_on_device(Service& service, const CallQuestion& asked) {
+  CallAnswer answer;
+  DeviceCalls& device = *service.device;
+  try {
+    device.begin(asked, service.regions);
+    const rp_tensor q = device.place(asked.q), k = device.place(asked.k), v = device.place(asked.v);
+    rp_tensor out = device.place(asked.out), lse{};
+    if (asked.asks_lse) lse = device.place(asked.lse);
+    answer.status = service.kernel.forward(asked, q, k, v, out, asked.asks_lse ? &lse : nullptr, device.stream());
+    if (answer.status == RP_ERROR) answer.error = service.kernel.last_error();
+    answer.faults = device.end();
+  } catch (const Error& error) {
+    answer.status = RP_ERROR;
+    answer.error += (answer.error.empty() ? "" : "; ") + std::string(error.what());
+    answer.is_spent = true;
+  }
+  return answer;
+}
+
+CallAnswer call(Service& service, const CallQuestion& asked) {
+  if (service.device != nullptr) return call_on_device(service, asked);
+  MappedRegions& regions = service.regions;
   CallAnswer answer;
   const rp_tensor q = regions.place(asked.q), k = regions.place(asked.k), v = regions.place(asked.v);
   rp_tensor out = regions.place(asked.out), lse{};
   if (asked.asks_lse) lse = regions.place(asked.lse);
-  answer.status = kernel.forward(asked, q, k, v, out, asked.asks_lse ? &lse : nullptr);
-  if (answer.status == RP_ERROR) answer.error = kernel.last_error();
+  answer.status = service.kernel.forward(asked, q, k, v, out, asked.asks_lse ? &lse : nullptr, nullptr);
+  if (answer.status == RP_ERROR) answer.error = service.kernel.last_error();
   answer.touched = regions.take_touched();
   return answer;
 }
 
-std::string answer_to(const ServedKernel& kernel, const Message& message, Question& question, MappedRegions& regions) {
+std::string answer_to(Service& service, const Message& message, Question& question) {
   try {
     read_question(message.line, question);
-    if (question.kind == Question::Kind::kDescribe) return answer_line(describe(kernel, question));
+    if (question.kind == Question::Kind::kDescribe) return answer_line(describe(service, question));
     if (question.kind == Question::Kind::kForward) {
-      regions.update(question.call, message.descriptors);
-      return answer_line(call(kernel, question, regions));
+      service.regions.update(question.call, message.descriptors);
+      return answer_line(call(service, question.call));
     }
     throw Error("this worker knows describe and forward only");
   } catch (const std::exception& error) {
@@ -83,14 +127,14 @@ void serve_worker(const std::string& name) {
     throw InputError("ringproof worker is started by ringproof gate --candidate; descriptor 3 is no socket here");
   }
   Channel channel(kWorkerDescriptor);
-  MappedRegions regions(kWorkerDescriptor);
-  const ServedKernel kernel = name.starts_with(kCommandPrefix) ? command_kernel(name) : load_plugin(name);
+  Service service{{}, MappedRegions(kWorkerDescriptor)};
+  service.kernel = name.starts_with(kCommandPrefix) ? command_kernel(name) : load_plugin(name);
   Question question;
   const auto waiting = [] {};
   for (;;) {
     const Message message = channel.receive(waiting);
     if (message.line.empty()) return;
-    if (!channel.send(answer_to(kernel, message, question, regions), {}, waiting)) return;
+    if (!channel.send(answer_to(service, message, question), {}, waiting)) return;
   }
 }
 

@@ -64,8 +64,8 @@ class Worker {
           checked_description(answer.description, static_cast<Dtype>(asked.first), answer.has_backward, name_);
     }
     const DescribeAnswer& all = said_.at({0, 0});
-    if ((all.description.features & kWantsDeviceMemory) != 0) {
-      not_run = "it wants device memory, and this version's workers hand out host memory only";
+    if ((all.description.features & kWantsDeviceMemory) != 0 && is_python(name_)) {
+      not_run = "it wants device memory, which only plug-ins are handed";
       return {};
     }
     std::vector<std::string> notes = all.notes;
@@ -112,6 +112,8 @@ class Worker {
     OpenFiles files;
     name_regions(question, files);
     const CallAnswer answer = read_call_answer(ask(call_line(question), files.descriptors));
+    if (answer.is_spent) process_.reset();
+    faults_ = answer.faults;
     for (const Touch& touch : answer.touched) faults_.push_back("memory was read or written " + place_of(touch));
     if (answer.status == RP_ERROR)
       throw Error("returned an error" + (answer.error.empty() ? "" : ": " + told(answer.error, answer.traceback)));

@@ -159,6 +159,57 @@ class BadInput(unittest.TestCase):
         self.assertIn("started by ringproof gate", done.stderr)
 
 
+class Device(unittest.TestCase):
+    """Plug-ins that want device memory, on a stand-in for the CUDA driver."""
+
+    DRIVER = os.environ | {"LD_LIBRARY_PATH": str(BIN.parent / "stand_in")}
+
+    def judge(self, trick, **more):
+        return judge(PLUGINS / f"libdevice_{trick}.so", env=self.DRIVER | more)
+
+    def judge_in(self, memory, trick):
+        line = SMALL.replace("/bhsd/", f"/bhsd+{memory}/")
+        plugin = PLUGINS / f"libdevice_{trick}.so"
+        return gate("--candidate", plugin, "--case", line, "--no-shrink", env=self.DRIVER)
+
+    def test_a_kernel_on_its_stream_is_accepted(self) -> None:
+        done = self.judge("none")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("14 of 14 Cases", done.stdout)
+        done = self.judge_in("huge_seq", "none")
+        self.assertIn("memory bhsd+huge_seq on a device", done.stdout)
+
+    def test_what_a_kernel_does_beside_its_stream_and_tensors_is_seen(self) -> None:
+        for trick, code, words in (
+            ("default_stream", 1, "got -nan"),
+            ("other_stream", 1, "never written"),
+            ("late", 1, "out was written after its stream had finished"),
+            ("writes_input", 1, "memory of the input q was changed on the device"),
+            ("writes_behind", 1, "memory outside out was written"),
+        ):
+            with self.subTest(trick):
+                done = self.judge(trick)
+                self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+                self.assertIn(words, done.stdout)
+                self.assertIn(": 0 of 17 Cases", done.stdout)
+
+    def test_an_access_to_foreign_memory_costs_its_case_alone(self) -> None:
+        done = self.judge("illegal")
+        self.assertEqual(done.returncode, 3, done.stdout + done.stderr)
+        self.assertIn("cuStreamSynchronize failed: an illegal memory access", done.stdout)
+        self.assertEqual(done.stdout.count("inconclusive on"), 1, done.stdout)
+
+    def test_a_write_behind_what_ends_at_a_page_is_seen(self) -> None:
+        done = self.judge_in("page_end", "writes_behind")
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertIn("device memory behind the end of out was written", done.stdout)
+
+    def test_without_a_device_it_is_not_run(self) -> None:
+        done = self.judge("none", RINGPROOF_STAND_IN_NO_DEVICE="1")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("there is no CUDA device (no CUDA-capable device is detected)", done.stdout)
+
+
 class Command(unittest.TestCase):
     def run_command(self, command, folder=ROOT / "candidates/examples/command", case=SMALL):
         return gate("--candidate", f"cmd:{command} {{in}} {{out}}", "--case", case, cwd=folder)

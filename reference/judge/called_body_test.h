@@ -40,7 +40,7 @@ inline void write_all(const Problem&, const TensorView&, const TensorView&, cons
 inline Description everything() {
   Description description;
   description.dtypes = description.masks = description.features = description.schedules = ~0u;
-  description.features &= ~static_cast<std::uint32_t>(kWantsBshd);
+  description.features &= ~static_cast<std::uint32_t>(kWantsBshd | kWantsDeviceMemory);
   return description;
 }
 

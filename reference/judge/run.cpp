@@ -320,6 +320,10 @@ Got run(const Candidate& candidate, const Reference& reference, Buffers& buffers
   if (unsupported.empty() && !description.has(kArbitraryStrides) && !is_plain(reference.c.memory)) {
     unsupported = "memory " + to_string(reference.c.memory);
   }
+  const bool is_huge = reference.c.memory.huge_batch || reference.c.memory.huge_seq;  // no device has terabytes
+  if (unsupported.empty() && description.has(kWantsDeviceMemory) && is_huge) {
+    unsupported = "memory " + to_string(reference.c.memory) + " on a device";
+  }
   if (unsupported.empty() && problem.topology.rank_count > 1 && !candidate.on_ranks) unsupported = "several ranks";
   if (!unsupported.empty()) {
     fail(got, CallStatus::kUnsupported, unsupported);
