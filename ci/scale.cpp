@@ -34,7 +34,7 @@ those of the network and of GPUs of the speed given: each step of each rank is h
 Examples
   ringproof scale                                        64 ranks in islands of 8 GPUs, about 2 s
   ringproof scale --ranks 256 --network infiniband_fat_tree
-  ringproof scale --ranks 1024 --json scale.json         about a minute, 0.5 GiB
+  ringproof scale --ranks 1024 --json scale.json         about four minutes, 0.5 GiB
   ringproof scale --tflops 0.01                          slow GPUs: computing hides the transfers
 
 Exit codes

@@ -65,8 +65,8 @@ struct Transfer {
   bool is_send;
   int peer;
   TransferHeader header;
-  std::span<std::byte> bytes;      // only read when is_send
-  std::vector<std::byte> first{};  // the header's message: a Wire and, of a short payload, all bytes
+  std::span<std::byte> bytes;            // only read when is_send
+  std::unique_ptr<std::byte[]> first{};  // the header's message: a Wire and, of a short payload, all bytes
   MPI_Request header_request = MPI_REQUEST_NULL;
   std::vector<MPI_Request> payload{};
   bool is_done = false;
@@ -324,17 +324,18 @@ class MpiJob::World final : public Communicator {
   void post(Transfer& one) {
     const Wire wire{one.header, one.bytes.size()};
     const std::size_t sent_with_it = one.is_short() ? one.bytes.size() : 0;
-    one.first.resize(sizeof wire + (one.is_send ? sent_with_it : kShortBytesMax));
+    const std::size_t first_bytes = sizeof wire + (one.is_send ? sent_with_it : kShortBytesMax);
+    one.first = std::make_unique_for_overwrite<std::byte[]>(first_bytes);
     if (one.is_send) {
-      std::memcpy(one.first.data(), &wire, sizeof wire);
-      std::copy_n(one.bytes.begin(), sent_with_it, one.first.begin() + sizeof wire);
+      std::memcpy(one.first.get(), &wire, sizeof wire);
+      std::copy_n(one.bytes.begin(), sent_with_it, one.first.get() + sizeof wire);
     }
     const auto start = [&](void* bytes, std::size_t count, int tag, MPI_Request& request) {
       one.is_send
           ? check(MPI_Isend(bytes, static_cast<int>(count), MPI_BYTE, one.peer, tag, data_, &request), "MPI_Isend")
           : check(MPI_Irecv(bytes, static_cast<int>(count), MPI_BYTE, one.peer, tag, data_, &request), "MPI_Irecv");
     };
-    start(one.first.data(), one.first.size(), kHeaderTag, one.header_request);
+    start(one.first.get(), first_bytes, kHeaderTag, one.header_request);
     if (one.is_short()) return;
     for (std::size_t at = 0; at < one.bytes.size(); at += kPieceBytesMax) {
       one.payload.push_back(MPI_REQUEST_NULL);
@@ -368,22 +369,30 @@ class MpiJob::World final : public Communicator {
 
   void take_first(const Transfer& one) {
     Wire wire;
-    std::memcpy(&wire, one.first.data(), sizeof wire);
+    std::memcpy(&wire, one.first.get(), sizeof wire);
     if (!(wire.header == one.header && wire.count == one.bytes.size())) {
       refuse(one, "wanted " + words(one) + ", got " + words(wire.header, wire.count));
     }
-    if (one.is_short()) std::copy_n(one.first.begin() + sizeof wire, one.bytes.size(), one.bytes.begin());
+    if (one.is_short()) std::copy_n(one.first.get() + sizeof wire, one.bytes.size(), one.bytes.begin());
   }
 
   void block(std::vector<std::unique_ptr<Transfer>>& transfers) {
+    const auto complete = [](std::vector<MPI_Request>& requests) {
+      check(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
+      requests.clear();
+    };
+    std::vector<MPI_Request> requests;
+    for (const std::unique_ptr<Transfer>& one : transfers) {
+      if (!one->is_done) requests.push_back(one->header_request);
+    }
+    complete(requests);
     for (const std::unique_ptr<Transfer>& one : transfers) {
       if (one->is_done) continue;
-      check(MPI_Wait(&one->header_request, MPI_STATUS_IGNORE), "MPI_Wait");
       if (!one->is_send) take_first(*one);
-      check(MPI_Waitall(static_cast<int>(one->payload.size()), one->payload.data(), MPI_STATUSES_IGNORE),
-            "MPI_Waitall");
+      requests.insert(requests.end(), one->payload.begin(), one->payload.end());
       one->is_done = true;
     }
+    if (!requests.empty()) complete(requests);
   }
 
   // To all others. Buffers stay, since nobody waits for these.

@@ -23,11 +23,23 @@ struct Block {
   std::vector<double> k, v;  // [seqlen_kv][dim]
 };
 
+template <class T>
+void widen_row(const TensorView& tensor, std::int64_t b, std::int64_t h, std::int64_t s, double* to) {
+  const T* from = static_cast<const T*>(tensor.data) + tensor.offset(b, h, s, 0);
+  for (std::int64_t d = 0; d < tensor.shape[3]; ++d) to[d] = from[d * tensor.stride[3]];
+}
+
 std::vector<double> widen(const TensorView& tensor, std::int64_t b, std::int64_t h) {
-  std::vector<double> values;
-  values.reserve(static_cast<std::size_t>(tensor.shape[2] * tensor.shape[3]));
-  for (std::int64_t s = 0; s < tensor.shape[2]; ++s) {
-    for (std::int64_t d = 0; d < tensor.shape[3]; ++d) values.push_back(tensor.load(b, h, s, d));
+  std::vector<double> values(static_cast<std::size_t>(tensor.shape[2] * tensor.shape[3]));
+  double* to = values.data();
+  for (std::int64_t s = 0; s < tensor.shape[2]; ++s, to += tensor.shape[3]) {
+    if (tensor.dtype == Dtype::kF32) {
+      widen_row<float>(tensor, b, h, s, to);
+    } else if (tensor.dtype == Dtype::kF64) {
+      widen_row<double>(tensor, b, h, s, to);
+    } else {
+      for (std::int64_t d = 0; d < tensor.shape[3]; ++d) to[d] = tensor.load(b, h, s, d);
+    }
   }
   return values;
 }
@@ -44,7 +56,23 @@ void find_seen(const LocalProblem& problem, std::int64_t row, std::vector<std::i
   }
 }
 
-void partial_row(const LocalProblem& problem, const Block& block, const std::vector<double>& q,
+// Each sum runs over d in order; four keys side by side, since one sum alone waits for its own additions.
+void find_scores(const Block& block, const double* q, std::int64_t d, const std::vector<std::int64_t>& seen,
+                 std::vector<double>& dots) {
+  constexpr std::size_t kKeys = 4;
+  for (std::size_t j = 0; j < seen.size(); j += kKeys) {
+    const std::size_t count = std::min(kKeys, seen.size() - j);
+    const double* k[kKeys];
+    for (std::size_t i = 0; i < kKeys; ++i) k[i] = block.k.data() + seen[j + std::min(i, count - 1)] * d;
+    double dot[kKeys]{};
+    for (std::int64_t c = 0; c < d; ++c) {
+      for (std::size_t i = 0; i < kKeys; ++i) dot[i] += q[c] * k[i][c];
+    }
+    std::copy_n(dot, count, dots.begin() + static_cast<std::ptrdiff_t>(j));
+  }
+}
+
+void partial_row(const LocalProblem& problem, const Block& block, const double* q,
                  const std::vector<std::int64_t>& seen, double sink, std::vector<double>& weights,
                  std::vector<double>& out, double& lse) {
   const std::int64_t d = problem.head_dim_qk, dv = problem.head_dim_v;
@@ -52,14 +80,12 @@ void partial_row(const LocalProblem& problem, const Block& block, const std::vec
   lse = sink;
   if (seen.empty()) return;
   weights.resize(seen.size());
+  find_scores(block, q, d, seen, weights);
   double maximum = sink;
-  for (std::size_t j = 0; j < seen.size(); ++j) {
-    const double* k = block.k.data() + seen[j] * d;
-    double dot = 0;
-    for (std::int64_t c = 0; c < d; ++c) dot += q[c] * k[c];
-    weights[j] = problem.softmax_scale * dot;
-    if (problem.softcap != 0) weights[j] = problem.softcap * std::tanh(weights[j] / problem.softcap);
-    maximum = std::max(maximum, weights[j]);
+  for (double& weight : weights) {
+    weight *= problem.softmax_scale;
+    if (problem.softcap != 0) weight = problem.softcap * std::tanh(weight / problem.softcap);
+    maximum = std::max(maximum, weight);
   }
   double sum = sink == kMinusInfinity ? 0 : std::exp(sink - maximum);
   for (double& weight : weights) sum += weight = std::exp(weight - maximum);
@@ -77,15 +103,16 @@ void partial_attention(const LocalProblem& problem, const TensorView& q, const T
                        const TensorView& out, const TensorView& lse) {
   assert_that(problem.documents == 0, "partial attention takes no documents yet");
   std::vector<std::int64_t> seen;
-  std::vector<double> weights, row(static_cast<std::size_t>(problem.head_dim_v)), query;
+  std::vector<double> weights, row(static_cast<std::size_t>(problem.head_dim_v));
   const std::int64_t group = problem.heads_q / problem.heads_kv;
   for (std::int64_t b = 0; b < problem.batch; ++b) {
+    Block block;
     for (std::int64_t h = 0; h < problem.heads_q; ++h) {
-      const Block block{widen(k, b, h / group), widen(v, b, h / group)};
+      if (h % group == 0) block = {widen(k, b, h / group), widen(v, b, h / group)};
+      const std::vector<double> queries = widen(q, b, h);
       const double sink = problem.sink == nullptr ? kMinusInfinity : problem.sink[h];
       for (std::int64_t i = 0; i < problem.seqlen_q; ++i) {
-        query.clear();
-        for (std::int64_t c = 0; c < problem.head_dim_qk; ++c) query.push_back(q.load(b, h, i, c));
+        const double* query = queries.data() + i * problem.head_dim_qk;
         double row_lse = 0;
         find_seen(problem, i, seen);
         partial_row(problem, block, query, seen, sink, weights, row, row_lse);
