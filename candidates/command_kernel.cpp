@@ -178,9 +178,7 @@ ServedKernel command_kernel(const std::string& name) {
       return static_cast<int>(RP_ERROR);
     }
   };
-  kernel.describe = [command, guarded](rp_description& description) {
-    return guarded([&] { return describe(command, description); });
-  };
+  kernel.describe = [command](rp_description& description) { return describe(command, description); };
   kernel.forward = [command, guarded](const CallQuestion& asked, const rp_tensor& q, const rp_tensor& k,
                                       const rp_tensor& v, rp_tensor& out, rp_tensor* lse, void*) {
     return guarded([&] { return forward(command, asked, q, k, v, out, lse); });

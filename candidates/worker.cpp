@@ -54,7 +54,14 @@ DescribeAnswer describe(Service& service, const Question& question) {
   roomy.description.abi_version = RP_ABI_VERSION;
   roomy.description.dtype_asked = question.dtype;
   roomy.description.direction_asked = question.direction;
-  const int status = kernel.describe(roomy.description);
+  int status = RP_ERROR;
+  try {
+    status = kernel.describe(roomy.description);
+  } catch (const std::exception& error) {
+    answer.refused = Refusal::kBadInput;
+    answer.sentence = error.what();
+    return answer;
+  }
   answer.description = roomy.description;
   const bool is_other_version = roomy.description.abi_version != RP_ABI_VERSION;  // which has a sentence of its own
   const bool wants_device = (roomy.description.features & RP_WANTS_DEVICE_MEMORY) != 0;

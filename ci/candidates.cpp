@@ -39,6 +39,9 @@ std::vector<Candidate> choose_candidates(std::span<const std::string> names) {
   for (const std::string& name : names) {
     const auto found = std::find_if(all.begin(), all.end(), [&](const Candidate& c) { return c.name == name; });
     if (found == all.end()) {
+      if (name.ends_with(".so")) {
+        throw InputError("there is no candidate '" + name + "'; a plug-in is named by its path: ./" + name);
+      }
       std::string known;
       for (const Candidate& candidate : all) known += (known.empty() ? "" : ", ") + candidate.name;
       throw InputError("there is no candidate '" + name + "'; there are " + known);

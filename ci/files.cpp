@@ -12,7 +12,7 @@ void require_writable(const std::string& folder) {
   std::filesystem::create_directories(folder, failed);
   const std::string probe = folder + "/probe.new";
   const bool writable = std::ofstream(probe).good();
-  if (!writable) throw InputError("nothing can be written into " + folder + "; give another --out");
+  if (!writable) throw InputError("nothing can be written into " + folder + "; give another folder");
   std::filesystem::remove(probe, failed);
 }
 

@@ -52,7 +52,7 @@ ExitCode run_gate(const GateOptions& options) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   run.end_record(verdicts, judged, seconds);
   const ExitCode code = options.out.empty() ? judged : leave_junit(options.out, verdicts, judged);
-  print_table(verdicts);
+  if (!verdicts.empty()) print_table(verdicts);
   print_traffic(run.traffic());
   run.coverage().print();
   print_power(run.powers());

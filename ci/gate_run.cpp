@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "candidates/worker_candidate.h"
 #include "ci/candidates.h"
 #include "ci/candidates_outside.h"
 #include "ci/commit.h"
@@ -51,8 +52,14 @@ GateRun::GateRun(const GateOptions& options, std::vector<Case> cases, const Mach
     }
   }
   if (spans_workers(options)) cases_ = cases_over_ranks(options, std::move(cases_), candidates_);
-  if (!nccl_not_run_reason(options).empty()) not_run_.push_back({"transport nccl", nccl_not_run_reason(options)});
-  if (!mpi_not_run_reason(options).empty()) not_run_.push_back({"transport mpi", mpi_not_run_reason(options)});
+  const bool is_from_outside = options.workers.descriptor >= 0 || !options.candidates.empty();
+  if (!is_from_outside || !std::all_of(options.candidates.begin(), options.candidates.end(), is_worker_name)) {
+    for (const auto& [name, reason] : {std::pair("transport nccl", nccl_not_run_reason(options)),
+                                       std::pair("transport mpi", mpi_not_run_reason(options))}) {
+      if (!reason.empty()) not_run_.push_back({name, reason});
+    }
+  }
+  if (candidates_.empty()) cases_.clear();  // nobody to ask
   if (!options.out.empty()) writer_.emplace(options.out);
   for (const Candidate& candidate : candidates_) sessions_.emplace_back(candidate, cases_asked());
 }
@@ -283,7 +290,9 @@ ExitCode GateRun::exit_code(std::span<const Verdict> verdicts) const {
 std::vector<std::string> GateRun::missing_requirements() const {
   std::vector<std::string> missing;
   const bool on_cuda = std::any_of(candidates_.begin(), candidates_.end(), [](const Candidate& candidate) {
-    return candidate.name.ends_with(":cuda");  // it is here only if a device is
+    // It is here only if a device is.
+    return candidate.name.ends_with(":cuda") ||
+           candidate.describe(Dtype::kDefault, Direction::kForward).has(kWantsDeviceMemory);
   });
   for (const std::string& need : options_.require) {
     const bool is_here = (need == "cuda" && on_cuda) || (need == options_.transport && options_.job != nullptr);

@@ -26,6 +26,15 @@
 namespace ringproof {
 namespace {
 
+// CLI11's own names the range of a double.
+const CLI::Validator kPositive(
+    [](std::string& text) {
+      double number = 0;
+      const bool is_positive = CLI::detail::lexical_cast(text, number) && number > 0;
+      return is_positive ? std::string() : "must be a number above 0, not '" + text + "'";
+    },
+    "POSITIVE");
+
 constexpr const char* kExamples = R"(
 The fast tier takes about half a minute of one core, full and nightly longer; Ctrl-C keeps what was finished.
 
@@ -104,7 +113,7 @@ void add_transport(CLI::App& gate, GateOptions& options) {
       ->check(CLI::Range(1, 4096));
   gate.add_option("--deadline", options.deadline_seconds,
                   "Seconds any wait of a rank may take over mpi, nccl or simulated")
-      ->check(CLI::PositiveNumber)
+      ->check(kPositive)
       ->capture_default_str();
 }
 
@@ -112,11 +121,11 @@ void add_transport(CLI::App& gate, GateOptions& options) {
 void add_workers(CLI::App& gate, GateOptions& options) {
   gate.add_option("--time-limit", options.workers.time_limit_seconds,
                   "Seconds one call of a kernel in a process of its own may take")
-      ->check(CLI::PositiveNumber)
+      ->check(kPositive)
       ->capture_default_str();
   gate.add_option("--memory-limit", options.workers.memory_limit_mib,
                   "MiB of resident memory its process may hold (default: half of this machine's)")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   gate.add_option("--worker-fd", options.workers.descriptor,
                   "Judge the kernel that the caller serves at the other end of this socket")
       ->check(CLI::NonNegativeNumber);
@@ -152,10 +161,10 @@ void add_gate(CLI::App& app, GateOptions& options, std::string& topology) {
                  "Do not look for the smallest Case on which a rejected candidate still fails");
   gate->add_option("--work-max", options.sampling.work_flop_max,
                    "Judge a sample of the rows of Cases whose reference costs more floating-point operations")
-      ->check(CLI::PositiveNumber)
+      ->check(kPositive)
       ->capture_default_str();
   gate->add_option("--sample-rows", options.sampling.rows_sampled, "Query rows judged of such a Case")
-      ->check(CLI::PositiveNumber)
+      ->check(kPositive)
       ->capture_default_str();
   gate->add_option("--threads", options.threads, "Threads of the reference (default: all cores)")
       ->check(CLI::Range(1, 4096));
@@ -174,7 +183,7 @@ void add_power(CLI::App& app, PowerOptions& options) {
           ->add_option("--false-alarms", options.false_alarms,
                        "Judge correct kernels alone, so many runs over all Cases, each kernel in turn and every round "
                        "of them with inputs of its own; a mutant named stands among them, an alarm planted on purpose")
-          ->check(CLI::PositiveNumber);
+          ->check(kPositive);
   power
       ->add_option("--kernel", options.kernels,
                    "Correct kernel to run with --false-alarms; repeat for several (default: all)")
@@ -212,7 +221,7 @@ void add_bench(CLI::App& app, BenchOptions& options, BenchOracleOptions& of_orac
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   bench->add_option("--seconds", options.seconds_min, "Least measured time of a sample")
-      ->check(CLI::PositiveNumber)
+      ->check(kPositive)
       ->capture_default_str();
   bench->add_option("--calls", options.calls, "Calls of a sample, whatever they take (default: by --seconds)")
       ->check(CLI::Range(1, 1000000));

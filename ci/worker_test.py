@@ -64,6 +64,7 @@ class Honesty(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertIn("accepted (reference contract)", done.stdout)
         self.assertIn("14 of 14 Cases", done.stdout)
+        self.assertNotIn("not run: transport", done.stdout)  # which it cannot take
 
     def test_no_trick_is_accepted(self) -> None:
         lines = (ROOT / "property_tests/mutants/plugins/list.txt").read_text().splitlines()
@@ -147,6 +148,12 @@ class BadInput(unittest.TestCase):
                 plugin = PLUGINS / f"libbad_{bad}.so"
                 self.expect_refused(str(plugin), str(plugin), words)
 
+    def test_what_is_nearly_right_on_the_command_line_is_told_the_mend(self) -> None:
+        self.expect_refused("libmine.so", "a plug-in is named by its path: ./libmine.so")
+        done = gate("--candidate", HONEST, "--case", SMALL, "--time-limit", "-1")
+        self.assertEqual(done.returncode, 2, done.stdout)
+        self.assertIn("--time-limit: must be a number above 0, not '-1'", done.stderr)
+
     def test_a_report_folder_that_cannot_be_made_is_refused(self) -> None:
         done = gate("--candidate", HONEST, "--case", SMALL, "--out", "/proc/nowhere")
         self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
@@ -165,7 +172,8 @@ class Device(unittest.TestCase):
     DRIVER = os.environ | {"LD_LIBRARY_PATH": str(BIN.parent / "stand_in")}
 
     def judge(self, trick, **more):
-        return judge(PLUGINS / f"libdevice_{trick}.so", env=self.DRIVER | more)
+        plugin = PLUGINS / f"libdevice_{trick}.so"
+        return judge(plugin, "--require", "cuda", env=self.DRIVER | more)
 
     def judge_in(self, memory, trick):
         line = SMALL.replace("/bhsd/", f"/bhsd+{memory}/")
@@ -229,7 +237,7 @@ class Command(unittest.TestCase):
             ("false", 3, "the command exited with code 1"),
             ("exit 77 #", 3, "nothing judged"),
             ("kill -9 $$ #", 3, "ended by signal 9"),
-            ("./nowhere", 2, "the shell cannot run it"),
+            ("./nowhere", 2, "{out}: the shell cannot run it"),
             ("cp /dev/null {out}/out.npy #", 3, "is no .npy file"),
             (
                 "cp {in}/k.npy {out}/out.npy #",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import json
+import pathlib
 import socket
 import traceback
 from collections.abc import Callable
@@ -171,9 +172,14 @@ def sentence_of(reason: BaseException) -> str:
     return " ".join(f"{type(reason).__name__}: {reason}".split())
 
 
+def _is_ours(file: str) -> bool:
+    ours = (__file__, str(pathlib.Path(__file__).with_name("worker.py")))
+    return file in ours or file.startswith("<frozen importlib") or "/importlib/__init__" in file
+
+
 def _traceback(reason: BaseException) -> str:
-    """The traceback from the callable on, this file's own frames left out."""
-    frames = [f for f in traceback.extract_tb(reason.__traceback__) if f.filename != __file__]
+    """The traceback from the callable on, frames of a worker and of Python's import left out."""
+    frames = [f for f in traceback.extract_tb(reason.__traceback__) if not _is_ours(f.filename)]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)]
     return "".join(lines + traceback.format_exception_only(reason))
 
