@@ -52,7 +52,10 @@ std::string sentence_of(const std::exception_ptr& thrown) {
 class RankWorkers : public std::enable_shared_from_this<RankWorkers> {
  public:
   RankWorkers(std::string name, const WorkerSetting& setting, RankLauncher launcher)
-      : name_(std::move(name)), setting_(setting), launcher_(std::move(launcher)) {}
+      : name_(std::move(name)),
+        setting_(setting),
+        launcher_(std::move(launcher)),
+        is_for_one_call_(name_.starts_with("cmd:") && launcher_.name != "spawn") {}
   ~RankWorkers() { end(); }
 
   // The first job, whose workers say what they are.
@@ -88,7 +91,8 @@ class RankWorkers : public std::enable_shared_from_this<RankWorkers> {
   void call(const Topology& topology, const RankBody& body) {
     const int ranks = topology.rank_count;
     faults_.clear();
-    if (job_ == nullptr || job_->ranks() != ranks) start(ranks);
+    if (job_ == nullptr || job_->ranks() != ranks || is_spent_) start(ranks);
+    is_spent_ = is_for_one_call_;
     require_all(together(ranks, [&](int rank) { meet(rank); }));
     require_one_kind();
     share(ranks);
@@ -115,6 +119,7 @@ class RankWorkers : public std::enable_shared_from_this<RankWorkers> {
   void start(int ranks) {
     end();
     if (workers_.size() < static_cast<std::size_t>(ranks)) workers_.resize(static_cast<std::size_t>(ranks));
+    is_spent_ = false;
     job_ = std::make_unique<RankJob>(launcher_, worker_command(name_, setting_), ranks);
   }
 
@@ -243,6 +248,9 @@ class RankWorkers : public std::enable_shared_from_this<RankWorkers> {
   std::string name_;
   WorkerSetting setting_;
   RankLauncher launcher_;
+  // A command is a process a call, and a rank of a launcher's job meets the others once (MPI_Init).
+  const bool is_for_one_call_;
+  bool is_spent_ = false;
   std::unique_ptr<RankJob> job_;
   std::vector<std::unique_ptr<DescribedWorker>> workers_;
   std::vector<SharedRegion> regions_;

@@ -171,6 +171,13 @@ class OverMpi(Launched):
         done = self.judge(4, ("import ringproof", dies), ("visible = problem", here))
         self.expect_end(done, 3, "rank 1 ended its process with exit code 9", "4 of 5 Cases")
 
+    def test_a_command_that_starts_mpi_gets_a_job_for_every_call(self) -> None:
+        command = f"{os.environ['RINGPROOF_PYTHON']} {EXAMPLE.with_name('gathered_command.py')}"
+        line = self.SHAPE.format("fp32", 4).replace("hkv2", "hkv4") + "/full/scale0.25/exact:1"
+        arguments = ["--launcher", "mpirun", "--no-shrink", "--case", line + "/bhsd/contiguous2"]
+        done = self.gate(f"cmd:{command} {{in}} {{out}}", *arguments)
+        self.expect_end(done, 0, "1 of 1 Cases")
+
 
 class WaysIn(Launched):
     def test_a_plugin_is_told_its_place_by_every_launcher(self) -> None:

@@ -92,6 +92,20 @@ class Honesty(unittest.TestCase):
                 wanted = 0 if name == "none" else 1
                 self.assertEqual(done.returncode, wanted, done.stdout + done.stderr)
 
+    def test_kernels_that_keep_threads_and_memory_are_told_apart(self) -> None:
+        tier = (ROOT / "ci/cases/fast.txt").read_text().splitlines()
+        dims = "dv128/", "dv72/", "dv19/"  # more than a tile, and no whole vector
+        asked = [x for x in tier if x.startswith("fwd/fp32/") and any(d in x for d in dims)]
+        asked = [x for x in asked if "/single" in x and "huge" not in x]
+        self.assertGreater(len(asked), 4)
+        for name in ("none", "one_tile_cleared", "scale_of_thread", "whole_vectors"):
+            with self.subTest(name):
+                plugin = PLUGINS / f"libthreads_{name}.so"
+                options = ("--candidate", plugin, "--cases", "-", "--no-shrink")
+                done = gate(*options, stdin="\n".join(asked))
+                wanted = 0 if name == "none" else 1
+                self.assertEqual(done.returncode, wanted, done.stdout[-2000:] + done.stderr[-500:])
+
     def test_a_process_that_leaves_its_group_is_ended_too(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             note = pathlib.Path(folder) / "pid"
