@@ -105,6 +105,7 @@ class Honesty(unittest.TestCase):
                 done = gate(*options, stdin="\n".join(asked))
                 wanted = 0 if name == "none" else 1
                 self.assertEqual(done.returncode, wanted, done.stdout[-2000:] + done.stderr[-500:])
+                self.assertIn("its backward is not run", done.stdout)
 
     def test_a_process_that_leaves_its_group_is_ended_too(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
