@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <set>
 
 #include "distributed/candidates.h"
 #include "distributed/ranks_answer_test.h"
@@ -212,35 +211,82 @@ TEST(Traffic, EveryRankReportsWhatItsFormulaSays) {
   }
 }
 
-// Of the work of all ranks, over a causal square whose pieces are equal: zigzag deals it out evenly, striped up to a
-// row of a piece each, contiguous so that the last rank has nearly twice the mean.
-TEST(Traffic, WorkIsEvenInZigzagAndStripedAndTiltedInContiguous) {
-  constexpr Count kTokens = 16;  // of a rank
-  for (const int ranks : {2, 4, 8}) {
-    const Count n = ranks * kTokens;
-    const auto work_of = [&](Schedule schedule) {
-      Problem problem{Dtype::kF32, {MaskKind::kCausalTopLeft}, 1, 1, 1, n, n, 4, 4, 1.0};
-      problem.topology = {schedule, ranks};
-      std::vector<Count> work;
-      for (problem.rank = 0; problem.rank < ranks; ++problem.rank) {
-        work.push_back(traffic_formula(problem, Dtype::kF64).pairs.want);
+// What a rank was seen to compute.
+struct Work {
+  Count pairs = 0;  // that see each other
+  Count tiles = 0;  // pairs of all local steps, hidden ones too: the work of a kernel that skips whole blocks only
+};
+
+// Of one call over a causal square of n tokens, by rank. Ranks are threads, which call their local steps.
+std::vector<Work> work_of(const Topology& topology, Count n) {
+  static thread_local Count tiles;
+  RingComposition composition = ring_compositions().front();
+  const auto run = composition.local_step.run;
+  composition.local_step.run = [run](const LocalProblem& local, const TensorView& q, const TensorView& k,
+                                     const TensorView& v, const TensorView& out, const TensorView& lse, void* stream) {
+    tiles += local.seqlen_q * local.seqlen_kv;
+    run(local, q, k, v, out, lse, stream);
+  };
+  const Candidate candidate = ring_candidate(composition);
+  Problem problem{Dtype::kF32, {MaskKind::kCausalTopLeft}, 1, 1, 1, n, n, 1, 1, 1.0};
+  problem.topology = topology;
+  const Inputs inputs = make_inputs(problem, {RecipeKind::kGauss, 0, "", 5}, {});
+  std::vector<Work> work(static_cast<std::size_t>(topology.rank_count));
+  candidate.on_ranks(topology, [&](int rank, const Forward& forward) {
+    Problem mine = problem;
+    mine.rank = rank;
+    const auto shard = [&](const Tensor& whole) { return shard_of(whole.view(), topology, rank); };
+    const Tensor q = shard(inputs.q), k = shard(inputs.k), v = shard(inputs.v);
+    const Tensor out(Dtype::kF32, q.shape());
+    tiles = 0;
+    EXPECT_EQ(forward(mine, q.view(), k.view(), v.view(), out.view(), nullptr, nullptr), Status::kOk);
+    work[static_cast<std::size_t>(rank)].tiles = tiles;
+  });
+  const std::vector<RankReport> reports = candidate.rank_reports();
+  for (std::size_t rank = 0; rank < work.size(); ++rank) work[rank].pairs = reports[rank].pairs.got;
+  return work;
+}
+
+// Of equal: one row of n keys, which is less than a tile of a rank's rows and a block's keys from n = P^2 on. A rank of
+// a striped ring has P - 1 pairs less per round of rows than the last, and one row more where they do not divide;
+// zigzag is even where 2 P divides n.
+TEST(Traffic, MeasuredWorkOfZigzagAndStripedIsWithinOneRowOfEqual) {
+  for (const int ranks : {1, 2, 3, 4, 5, 6, 7, 8}) {
+    for (const Count n : {1, 5, 16, 37, 64, 97, 112}) {
+      for (const Schedule schedule : {Schedule::kZigzag, Schedule::kStriped}) {
+        SCOPED_TRACE(to_string(Topology{schedule, ranks}) + " of " + std::to_string(n));
+        Count sum = 0, least = n * n, most = 0;
+        for (const Work& work : work_of({schedule, ranks}, n)) {
+          sum += work.pairs;
+          least = std::min(least, work.pairs);
+          most = std::max(most, work.pairs);
+        }
+        EXPECT_EQ(sum, n * (n + 1) / 2);
+        EXPECT_LE(most - least, schedule == Schedule::kZigzag && n % (2 * ranks) == 0 ? 0 : n);
       }
-      return work;
-    };
-    const std::vector<Count> zigzag = work_of(Schedule::kZigzag), striped = work_of(Schedule::kStriped);
-    EXPECT_EQ(std::set<Count>(zigzag.begin(), zigzag.end()), std::set<Count>{n * (n + 1) / 2 / ranks});
-    EXPECT_LE(striped.back() - striped.front(), kTokens * kTokens) << "one tile of a rank's rows and a block's keys";
-    const std::vector<Count> contiguous = work_of(Schedule::kContiguous);
-    for (int rank = 0; rank < ranks; ++rank) {
-      EXPECT_EQ(contiguous[static_cast<std::size_t>(rank)], kTokens * kTokens * rank + kTokens * (kTokens + 1) / 2);
     }
-    // In tiles as large as a block, what is half hidden costs all of it: rank r computes r + 1 of them.
-    const auto tiles = [&](int rank) {
-      return (contiguous[static_cast<std::size_t>(rank)] - 1) / (kTokens * kTokens) + 1;
-    };
-    Count sum = 0;
-    for (int rank = 0; rank < ranks; ++rank) sum += tiles(rank);
-    EXPECT_EQ(2 * sum, (ranks + 1) * tiles(ranks - 1)) << "the mean over the most is (P + 1) / 2 P";
+  }
+}
+
+// A contiguous ring ends with its last rank. In tiles as large as a block, rank r computes its own and all before it,
+// so that where P divides n the mean is (P + 1) / 2 P of the most.
+TEST(Traffic, MeasuredWorkOfAContiguousRingIsThatOfItsLastRank) {
+  for (const int ranks : {1, 2, 3, 4, 5, 6, 7, 8}) {
+    for (const Count n : {1, 5, 16, 37, 64, 97, 112, 120}) {
+      SCOPED_TRACE(std::to_string(ranks) + " ranks, " + std::to_string(n));
+      const std::vector<Work> work = work_of({Schedule::kContiguous, ranks}, n);
+      Count sum = 0;
+      for (int rank = 0; rank < ranks; ++rank) {
+        const Work& one = work[static_cast<std::size_t>(rank)];
+        const Count begin = n * rank / ranks, end = n * (rank + 1) / ranks, own = end - begin;
+        EXPECT_EQ(one.tiles, own * end) << rank;
+        EXPECT_EQ(one.pairs, own * begin + own * (own + 1) / 2) << rank;
+        sum += one.tiles;
+      }
+      if (n % ranks == 0) {
+        EXPECT_EQ(2 * sum, (ranks + 1) * work.back().tiles);
+      }
+    }
   }
 }
 
