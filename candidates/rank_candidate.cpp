@@ -84,6 +84,7 @@ class RankWorkers : public std::enable_shared_from_this<RankWorkers> {
     candidate.on_ranks = [self](const Topology& topology, const RankBody& body) { self->call(topology, body); };
     candidate.share = [self](const std::vector<SharedRegion>& regions) { self->regions_ = regions; };
     candidate.structure_faults = [self] { return self->faults(); };
+    candidate.forget = [self] { self->is_spent_ = true; };
     return described;
   }
 
@@ -250,7 +251,7 @@ class RankWorkers : public std::enable_shared_from_this<RankWorkers> {
   RankLauncher launcher_;
   // A command is a process a call, and a rank of a launcher's job meets the others once (MPI_Init).
   const bool is_for_one_call_;
-  bool is_spent_ = false;
+  bool is_spent_ = false;  // the next call starts a job of its own
   std::unique_ptr<RankJob> job_;
   std::vector<std::unique_ptr<DescribedWorker>> workers_;
   std::vector<SharedRegion> regions_;

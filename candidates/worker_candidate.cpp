@@ -89,6 +89,7 @@ class Worker {
   }
 
   void stop() { process_.reset(); }
+  bool is_foreign() const { return is_foreign_; }
 
   Description describe(Dtype asked, Direction direction) const {
     const auto found = descriptions_.find({static_cast<int>(asked), direction == Direction::kForward ? 0 : 1});
@@ -309,6 +310,7 @@ DescribedWorker candidate_of(const std::shared_ptr<Worker>& worker, std::string 
                                void*) { return worker->forward(problem, q, k, v, out, lse); };
   candidate.structure_faults = [worker] { return worker->faults(); };
   candidate.share = [worker](const std::vector<SharedRegion>& regions) { worker->share(regions); };
+  if (!worker->is_foreign()) candidate.forget = [worker] { worker->stop(); };
   described.revive = [worker] { worker->revive(); };
   described.stop = [worker] { worker->stop(); };
   described.said = worker->said();

@@ -12,6 +12,7 @@
 #include <stdexcept>
 
 #include "ci/candidates.h"
+#include "ci/judge_one.h"
 #include "property_tests/mutants/mutants.h"
 
 namespace ringproof {
@@ -179,6 +180,48 @@ TEST(GateRunDeathTest, NamesTheCaseOnWhichAKernelOfItsOwnProcessCrashes) {
     std::raise(SIGSEGV);
   };
   EXPECT_DEATH(run_of({kernel_that("crashes", crashes)}, {kSmall}), "crashes crashed on .*gauss:1.*inconclusive");
+}
+
+// Doubles what it gives where `is_wrong` says so of the problem and of the calls since it last forgot them.
+Candidate kernel_wrong_where(const std::function<bool(const Problem&, int calls_before)>& is_wrong) {
+  Candidate candidate = specimen_flash();
+  const auto calls = std::make_shared<int>(0);
+  candidate.forward = [calls, is_wrong, forward = candidate.forward](
+                          const Problem& problem, const TensorView& q, const TensorView& k, const TensorView& v,
+                          const TensorView& out, const TensorView* lse, void* stream) {
+    const Status status = forward(problem, q, k, v, out, lse, stream);
+    if (is_wrong(problem, (*calls)++)) out.store(0, 0, 0, 0, 2 * out.load(0, 0, 0, 0) + 1);
+    return status;
+  };
+  candidate.forget = [calls] { *calls = 0; };
+  return candidate;
+}
+
+std::optional<Case> smallest_of(const Candidate& candidate, const std::string& line) {
+  const Case c = parse_case(line);
+  Buffers buffers;
+  const Reference reference = prepare(c, 1);
+  judge_one(candidate, reference, buffers);
+  const std::string reason = failing_reason(judge_one(candidate, reference, buffers));
+  EXPECT_NE(reason, "");
+  return smallest_failing(candidate, c, reason, all_rows(), 1, buffers, [] { return true; });
+}
+
+TEST(TheSmallestCase, IsNoneWhereOnlyEarlierCallsMakeItFail) {
+  const auto after_another = [](const Problem&, int calls_before) { return calls_before > 0; };
+  EXPECT_FALSE(smallest_of(kernel_wrong_where(after_another), kSmall).has_value());
+}
+
+TEST(TheSmallestCase, FailsInACandidateThatHasForgottenItsEarlierCalls) {
+  const auto for_two_batches = [](const Problem& problem, int calls_before) {
+    return problem.batch == 2 || calls_before > 0;
+  };
+  EXPECT_EQ(smallest_of(kernel_wrong_where(for_two_batches), kOfBatches), parse_case(kOfBatches));
+  const auto for_two_heads = [](const Problem& problem, int) { return problem.heads_q == 2; };
+  const std::optional<Case> smallest = smallest_of(kernel_wrong_where(for_two_heads), kOfBatches);
+  ASSERT_TRUE(smallest.has_value());
+  EXPECT_EQ(smallest->problem.batch, 1);
+  EXPECT_EQ(smallest->problem.heads_q, 2);
 }
 
 }  // namespace

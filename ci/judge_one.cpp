@@ -58,8 +58,13 @@ std::optional<Case> smallest_failing(const Candidate& candidate, const Case& c, 
       return false;
     }
   };
-  if (!fails_alike(c)) return std::nullopt;
-  return shrink(c, [&](const Case& neighbour) { return may_go_on() && fails_alike(neighbour); });
+  const auto fails_alone = [&](const Case& tried) {
+    if (candidate.forget) candidate.forget();
+    return fails_alike(tried);
+  };
+  if (!fails_alone(c)) return std::nullopt;
+  const Case smallest = shrink(c, [&](const Case& neighbour) { return may_go_on() && fails_alike(neighbour); });
+  return smallest == c || fails_alone(smallest) ? smallest : c;
 }
 
 }  // namespace ringproof

@@ -33,8 +33,9 @@ void guarded(Evidence& evidence, const char* what, const Work& work) {
 
 /// The smallest Case that rejects `candidate` for the same `reason` (failing_reason) in one call, as far as `may_go_on`
 /// allows: it is asked before every try. None where `c` itself, called once on its own, is not rejected for it: what
-/// only a sequence of calls shows cannot be shrunk. `reason` is that of a rejection on `c`; `buffers` are those of the
-/// candidate's other calls.
+/// only a sequence of calls shows cannot be shrunk. A candidate that can forget its earlier calls does so before that
+/// call and before the last, on what was found; `c` comes back where that one is not rejected. `reason` is that of a
+/// rejection on `c`; `buffers` are those of the candidate's other calls.
 std::optional<Case> smallest_failing(const Candidate& candidate, const Case& c, const std::string& reason,
                                      const SamplingRule& rule, int threads, Buffers& buffers,
                                      const std::function<bool()>& may_go_on);
