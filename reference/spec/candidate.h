@@ -92,8 +92,8 @@ struct Candidate {
   /// For a candidate that runs in another process (empty otherwise): told before every call which memory the call's
   /// tensors lie in. Memory not named any more is gone.
   std::function<void(const std::vector<SharedRegion>& regions)> share{};
-  /// For a candidate with a process of its own (empty otherwise): ends that process, so that the next call finds nothing
-  /// of earlier ones.
+  /// For a candidate with a process of its own (empty otherwise): ends that process, so that the next call finds
+  /// nothing of earlier ones.
   std::function<void()> forget{};
   Backward backward;  ///< empty: forward only. Not judged by this version (a Case that asks for it is refused)
   /// For attention over ranks (empty otherwise): starts the ranks, calls `body` on each, concurrently, and
