@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(g++ cmake ninja-build python3 python3-venv git libgtest-dev librapidcheck-dev libbenchmark-dev libcli11-dev
   nlohmann-json3-dev libfmt-dev libboost-context-dev libhwy-dev libdw-dev libopenmpi-dev openmpi-bin
-  libsimgrid-dev)
+  libsimgrid-dev valgrind)
 
 stop() {
   echo "setup: $1" >&2

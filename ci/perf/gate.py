@@ -3,11 +3,11 @@
 
     ci/perf.sh --ci [--base COMMIT]
 
-Compares HEAD with its first parent on those lines of small.txt that both commits have. A metric
-that is slower is measured once more, by itself and with twice the rounds: only what is slower both
-times, and no line of accepted.txt allows, is a regression. Whatever keeps it from deciding (no
-commit before, a base that does not build or takes too long to, a machine that differs from itself)
-is said in one sentence and fails nothing.
+Compares HEAD with its first parent on those lines of small.txt and counted.txt that both commits
+have. A time that is slower is measured once more, by itself and with twice the rounds: only what is
+slower both times, or takes more instructions, and no line of accepted.txt allows, is a regression.
+Whatever keeps it from deciding (no commit before, a base that does not build or takes too long to,
+a machine that differs from itself) is said in one sentence and fails nothing.
 
 Exit codes: 0 no regression, 1 a confirmed regression, 2 bad usage, 77 not decided.
 """
@@ -24,6 +24,7 @@ import traceback
 
 import builds
 import contest
+import counts
 import perf
 import rule
 from samples import InputError, RunError
@@ -57,9 +58,9 @@ def is_alike(base: str, head: str) -> bool:
     return all(name.endswith(("_test.cpp", "_test.py", ".md")) for name in different)
 
 
-def shared_metrics(base: str, head: str) -> list[str]:
-    """Lines of small.txt in both commits: a build cannot time what it does not know."""
-    name = "ci/perf/small.txt"
+def shared_metrics(base: str, head: str, file: str = "small.txt") -> list[str]:
+    """Lines of a file in both commits: a build cannot time what it does not know."""
+    name = f"ci/perf/{file}"
     try:
         texts = [builds.git("show", f"{commit}:{name}").splitlines() for commit in (base, head)]
     except InputError as error:
@@ -108,12 +109,12 @@ def built(commits: dict[str, str], minutes: float) -> dict[str, pathlib.Path]:
         raise NotDecided(str(error)) from error
 
 
-def run_once(asked, commands, metrics: list[str], pairs: tuple[int, int], seed: int):
+def run_once(asked, commands, metrics, pairs: tuple[int, int], seed: int, minutes: float):
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(metrics) + "\n")
         file.flush()
         effort = contest.Effort(
-            pathlib.Path(file.name), asked.margin, *pairs, asked.seconds, asked.minutes / 2
+            pathlib.Path(file.name), asked.margin, *pairs, asked.seconds, minutes
         )
         try:
             run = contest.measured(effort, commands, seed, asked.slowdown, say)
@@ -123,6 +124,14 @@ def run_once(asked, commands, metrics: list[str], pairs: tuple[int, int], seed: 
         loud = sum(one.outcome in ("slower", "faster") for one in run.control)
         raise NotDecided(f"the base differs from itself in {loud} metrics: a machine too busy")
     return run
+
+
+def counted_of(commits: dict[str, str], commands, slowdown: float) -> counts.Counted:
+    try:
+        metrics = shared_metrics(commits["base"], commits["head"], "counted.txt")
+    except NotDecided as error:
+        return counts.none_because(str(error))
+    return counts.counted(commands, metrics, slowdown, say)
 
 
 def slower(run, accepted: dict[str, tuple[float, str]]) -> list[rule.Ratio]:
@@ -143,30 +152,50 @@ def decide(asked) -> int:
         return 0
     metrics = shared_metrics(commits["base"], commits["head"])
     commands = built(commits, asked.minutes_build)
-    run = run_once(asked, commands, metrics, (15, 45), seed=1)
+    begin = time.monotonic()
+    counted = counted_of(commits, commands, asked.slowdown)
+    print(*counted.facts, sep="\n")
+    more = slower(counted, accepted)
+    tell("more instructions", more)
+    minutes = (asked.minutes - (time.monotonic() - begin) / 60) / 2
+    try:
+        found, words_times = slower_twice(asked, commands, metrics, accepted, minutes)
+    except NotDecided as error:
+        if not more:
+            raise
+        found, words_times = [], f"times are not decided: {error}"
+    tell("slower twice", found)
+    if found or more:
+        print(f"perf: {words}: a line in ci/perf/accepted.txt with its reason would allow it")
+        return 1
+    print(f"perf: {words}: no regression in {words_times}")
+    return 0
+
+
+def tell(what: str, found: list[rule.Ratio]) -> None:
+    for one in found:
+        low, high, change = (100 * (value - 1) for value in (one.low, one.high, one.median))
+        print(f"{what}: {change:+.1f} % [{low:+.1f}, {high:+.1f}]  {one.metric}")
+
+
+def slower_twice(asked, commands, metrics: list[str], accepted, minutes: float):
+    """What is slower in two comparisons, and in words what was compared."""
+    run = run_once(asked, commands, metrics, (15, 45), 1, minutes)
     found = slower(run, accepted)
     undecided = sum(one.outcome == "undecided" for one in run.ratios)
     if found:
         say(f"{len(found)} slower; measured again: " + "; ".join(one.metric for one in found))
         again = [line for line in metrics if line in {one.metric for one in found}]
         both = {
-            one.metric for one in slower(run_once(asked, commands, again, (30, 45), 2), accepted)
+            one.metric
+            for one in slower(run_once(asked, commands, again, (30, 45), 2, minutes), accepted)
         }
         found = [one for one in found if one.metric in both]
-    for one in found:
-        low, high, change = (100 * (value - 1) for value in (one.low, one.high, one.median))
-        print(f"slower twice: {change:+.1f} % [{low:+.1f}, {high:+.1f}]  {one.metric}")
-    if found:
-        print(f"perf: {words}: a line in ci/perf/accepted.txt with its reason would allow it")
-        return 1
-    if undecided == len(run.ratios):
+    if not found and undecided == len(run.ratios):
         raise NotDecided(f"no metric could be decided in {run.rounds} rounds: a machine too noisy")
-    print(
-        f"perf: {words}: no regression in {len(run.ratios)} metrics"
-        + (f", {undecided} of them undecided" if undecided else "")
-        + f" ({run.rounds} rounds)"
-    )
-    return 0
+    words = f"{len(run.ratios)} metrics"
+    words += f", {undecided} of them undecided" if undecided else ""
+    return found, f"{words} ({run.rounds} rounds)"
 
 
 def main() -> int:

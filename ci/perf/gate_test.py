@@ -1,15 +1,14 @@
 """What CI asks, on made-up builds: only what is slower twice fails, all else is said and passes."""
 
-import os
-import pathlib
+import shutil
 import subprocess
-import sys
 import unittest
 
 import gate
 import perf_test
 
-HERE = pathlib.Path(__file__).resolve().parent
+
+METRIC_COUNTED = perf_test.METRICS[1]
 
 
 class Gate(perf_test.MadeUpRepository):
@@ -22,6 +21,7 @@ class Gate(perf_test.MadeUpRepository):
             for name, text in (
                 (source, f"int a = {at};\n"),
                 ("ci/perf/small.txt", "\n".join(small)),
+                ("ci/perf/counted.txt", METRIC_COUNTED),
             ):
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 (root / name).write_text(text + "\n")
@@ -32,13 +32,7 @@ class Gate(perf_test.MadeUpRepository):
         return root
 
     def ask(self, root, *arguments):
-        return subprocess.run(
-            [sys.executable, str(HERE / "gate.py"), *arguments],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "RINGPROOF_PERF_ROOT": str(root)},
-            timeout=600,
-        )
+        return self.run_main(gate, arguments, root, has_valgrind=True)
 
     def expect_not_decided(self, done, words):
         self.assertEqual(done.returncode, gate.NOT_DECIDED, done.stdout + done.stderr)
@@ -54,6 +48,14 @@ class Gate(perf_test.MadeUpRepository):
         accepted = self.path / "accepted.txt"
         accepted.write_text(f"{perf_test.METRICS[0]}|1.15|exact rounding costs this\n")
         self.assertEqual(self.ask(root, "--accepted", str(accepted)).returncode, 0)
+
+    def test_more_instructions_fail_whatever_the_times_are(self):
+        more = self.build(10, instructions=1_020_000)
+        for build in (self.build(10), "#!/bin/sh\nexit 3\n# instructions 1000000\n"):
+            shutil.rmtree(self.path / "repository", ignore_errors=True)
+            done = self.ask(self.commits(build, more))
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            self.assertIn("more instructions: +2.0 % [+2.0, +2.0]  instructions", done.stdout)
 
     def test_an_equal_commit_passes(self):
         done = self.ask(self.commits(self.build(10), self.build(10)))

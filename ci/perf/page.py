@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "reports"))
 import figures  # noqa: E402
 
+import counts  # noqa: E402
 import pairs  # noqa: E402
 import rule  # noqa: E402
 
@@ -23,6 +24,11 @@ def percent(ratio: float) -> str:
 
 def interval(one: rule.Ratio) -> str:
     return f"[{percent(one.low)}, {percent(one.high)}]"
+
+
+def change(row: dict) -> str:
+    """Counts repeat, so that their hundredths of a percent say something."""
+    return f"{100 * (row['ratio'].median - 1):+.{2 if row['is_count'] else 1}f} %"
 
 
 def short_metric(metric: str) -> str:
@@ -42,34 +48,40 @@ def outcome_of(one: rule.Ratio, accepted: dict[str, str]) -> str:
     return "accepted" if is_accepted else one.outcome
 
 
-def rows_of(run, accepted: dict[str, str]) -> list[dict]:
+def quantity(metric: str, value: float) -> str:
+    """A value with its unit: milliseconds, or millions of instructions."""
+    return f"{value / 1e6:.3f} M" if metric.startswith(counts.PREFIX) else f"{value:.3f} ms"
+
+
+def rows_of(run, counted: counts.Counted, accepted: dict[str, str]) -> list[dict]:
     """One row a metric, the worst news first."""
     control = {one.metric: one for one in run.control}
     rows = [
         {
             "metric": one.metric,
             "short": short_metric(one.metric),
-            "base_ms": median(run.samples["base"][one.metric]),
-            "head_ms": median(run.samples["head"][one.metric]),
+            "base": quantity(one.metric, median(samples["base"][one.metric])),
+            "head": quantity(one.metric, median(samples["head"][one.metric])),
             "ratio": one,
+            "is_count": samples is counted.samples,
             "control": control.get(one.metric),
             "outcome": (outcome_of(one, accepted)),
             "reason": accepted.get(one.metric, ""),
         }
-        for one in run.ratios
+        for samples, ratios in ((run.samples, run.ratios), (counted.samples, counted.ratios))
+        for one in ratios
     ]
     return sorted(
         rows, key=lambda row: (pairs.OUTCOMES.index(row["outcome"]), -row["ratio"].median)
     )
 
 
-COLUMNS = ("metric", "base ms", "head ms", "change", "95 % interval", "outcome")
+COLUMNS = ("metric", "base", "head", "change", "95 % interval", "outcome")
 
 
 def cells(row: dict) -> list[str]:
     one = row["ratio"]
-    times = [f"{row['base_ms']:.3f}", f"{row['head_ms']:.3f}"]
-    return [row["short"], *times, percent(one.median), interval(one), row["outcome"]]
+    return [row["short"], row["base"], row["head"], change(row), interval(one), row["outcome"]]
 
 
 def table(rows: list[dict]) -> str:
@@ -95,13 +107,22 @@ def markdown(headline: str, facts: list[str], rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw_ratios(rows: list[dict], margin: float):
-    """Ratio and interval of each metric, its control below it, the margin as a band."""
+def label_of(metric: str) -> str:
+    """Part and candidate, without the Case and the unit."""
+    words = metric.removeprefix(counts.PREFIX).split()
+    return " ".join(words[:-1]) or metric
+
+
+def draw_ratios(rows: list[tuple[int, dict]], margin: float):
+    """Ratio and interval of each metric, its control below it, the margin as a band.
+
+    On a phone a metric is its number in the table below.
+    """
 
     def draw(axes, is_narrow):
         axes.axvspan(-100 * margin, 100 * margin, color=figures.FAINT, alpha=0.5, lw=0)
         axes.axvline(0, color=figures.INK, lw=0.8)
-        for at, row in enumerate(rows):
+        for at, (_, row) in enumerate(rows):
             for one, offset, colour, size in (
                 (row["control"], 0.22, figures.BAR, 3),
                 (
@@ -116,10 +137,11 @@ def draw_ratios(rows: list[dict], margin: float):
                 x, low, high = (100 * (value - 1) for value in (one.median, one.low, one.high))
                 axes.plot([low, high], [at + offset] * 2, color=colour, lw=1.4)
                 axes.plot([x], [at + offset], "o", color=colour, ms=size)
-        labels = [" ".join(row["metric"].split()[:-1]) or row["metric"] for row in rows]
-        axes.set_yticks(
-            range(len(rows)), labels if not is_narrow else [str(at + 1) for at in range(len(rows))]
-        )
+        labels = [
+            f"{number}" if is_narrow else f"{label_of(row['metric'])}  {number}"
+            for number, row in rows
+        ]
+        axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlabel("change of head against base, %")
 
@@ -134,14 +156,22 @@ def html(headline: str, outcome: str, facts: list[str], rows: list[dict], margin
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    drawing = figures.both_widths("ratios", draw_ratios(rows, margin), 0.8 + 0.36 * len(rows))
+    numbered = list(enumerate(rows, 1))
+    drawings = {
+        name: figures.both_widths(name, draw_ratios(mine, edge), 0.8 + 0.36 * len(mine))
+        for name, is_count, edge in (
+            ("time", False, margin),
+            ("instructions", True, rule.MARGINS["instructions"]),
+        )
+        if (mine := [(number, row) for number, row in numbered if row["is_count"] == is_count])
+    }
     return environment.get_template("page.html.j2").render(
         headline=headline,
         outcome=outcome,
         facts=facts,
         rows=rows,
-        drawing=drawing,
+        drawings=drawings,
+        change=change,
         symbols=SYMBOLS,
-        percent=percent,
         interval=interval,
     )

@@ -24,6 +24,7 @@ import traceback
 
 import builds
 import contest
+import counts
 import pairs
 import rule
 from samples import InputError, RunError
@@ -39,6 +40,12 @@ def arguments():
     parser.add_argument("head", help="commit that may be slower")
     parser.add_argument(
         "--metrics", type=pathlib.Path, default=HERE / "small.txt", help="file of metric lines"
+    )
+    parser.add_argument(
+        "--counted",
+        type=pathlib.Path,
+        default=HERE / "counted.txt",
+        help="file of metrics whose instructions are counted (valgrind)",
     )
     parser.add_argument(
         "--margin",
@@ -107,18 +114,27 @@ def say(words: str) -> None:
     print(f"perf: {words}", file=sys.stderr, flush=True)
 
 
+def exit_code(run: pairs.PairRun, rows: list[dict], strict: bool) -> int:
+    """As of the times; more instructions are a regression on any machine, however busy."""
+    if any(row["outcome"] == "slower" for row in rows if row["is_count"]):
+        return 1
+    times = [row["outcome"] for row in rows if not row["is_count"]]
+    code = contest.exit_code(run, times, strict)
+    is_open = any(row["outcome"] == "undecided" for row in rows if row["is_count"])
+    return 3 if code == 0 and strict and is_open else code
+
+
 def headline_of(code: int, run: pairs.PairRun, rows: list[dict]) -> tuple[str, str]:
-    counts = {word: sum(row["outcome"] == word for row in rows) for word in pairs.OUTCOMES}
     if not run.is_usable:
         loud = sum(one.outcome in ("slower", "faster") for one in run.control)
-        count = len(run.control)
-        return (
-            f"Unusable: the base differs from itself in {loud} of {count} metrics",
-            "inconclusive",
-        )
+        words = f"the base differs from itself in {loud} of {len(run.control)} times"
+        if code == 1:
+            return f"More instructions; of times nothing can be said: {words}", "rejected"
+        return f"Unusable: {words}", "inconclusive"
     if not rows:
         return "Nothing to compare: no metric that both commits time", "inconclusive"
-    words = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    each = {word: sum(row["outcome"] == word for row in rows) for word in pairs.OUTCOMES}
+    words = ", ".join(f"{count} {word}" for word, count in each.items() if count)
     if code == 1:
         return f"Slower: {words}", "rejected"
     return f"{'No regression' if code == 0 else 'Undecided'}: {words}", (
@@ -147,33 +163,40 @@ def compare(asked) -> int:
     effort = contest.Effort(
         asked.metrics, asked.margin, asked.pairs, asked.pairs_max, asked.seconds, asked.minutes
     )
+    metrics_counted = counts.metric_lines(asked.counted)
     run = contest.measured(effort, commands, asked.seed, asked.slowdown, say)
+    counted = counts.counted(commands, metrics_counted, asked.slowdown, say)
     facts = [
         f"base {commits['base'][:12]}, head {commits['head'][:12]}; {run.rounds} rounds of base, "
         f"head and control; margin {100 * asked.margin:g} %",
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load "
         f"{load_before:.2f} before and {os.getloadavg()[0]:.2f} after",
+        *counted.facts,
     ]
     if asked.slowdown != 1:
         facts.append(f"the head repeats {100 * (asked.slowdown - 1):g} % of its calls, as asked")
-    return report(asked, commits, run, accepted, facts)
+    return report(asked, commits, run, counted, accepted, facts)
 
 
-def report(asked, commits, run: pairs.PairRun, accepted, facts: list[str]) -> int:
+def report(
+    asked, commits, run: pairs.PairRun, counted: counts.Counted, accepted, facts: list[str]
+) -> int:
     import page  # Matplotlib takes a second; what is refused needs none
 
     taken = {
         one.metric: accepted[one.metric][1]
-        for one in run.ratios
+        for one in [*run.ratios, *counted.ratios]
         if one.metric in accepted and one.median <= accepted[one.metric][0]
     }
-    rows = page.rows_of(run, taken)
-    code = contest.exit_code(run, [row["outcome"] for row in rows], asked.strict)
+    rows = page.rows_of(run, counted, taken)
+    code = exit_code(run, rows, asked.strict)
     headline, outcome = headline_of(code, run, rows)
     record = {
         "commits": commits,
         "margin": asked.margin,
         "samples_ms": run.samples,
+        "instructions": counted.samples,
+        "instructions_not_run": counted.not_run,
         "exit_code": code,
     }
     write(asked.out, "perf.json", json.dumps(record, indent=1))

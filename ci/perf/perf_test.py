@@ -3,14 +3,19 @@
 import json
 import os
 import pathlib
+import shutil
 import stat
 import subprocess
 import sys
 import tempfile
+import traceback
 import unittest
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+import builds
+import page  # noqa: F401  before any fork
+import perf
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 CASE = "fwd/fp32/b1.hq1.hkv1.sq4.skv4.dqk8.dv8/full/scale0.5/gauss:1/bhsd/single"
 METRICS = [f"forward flash_forward_fp32 {CASE}", f"reference {CASE}"]
 # A build that needs `time_ms` for the first metric and 5 ms for the second, give or take.
@@ -28,11 +33,66 @@ awk -v seed=$$ -v out="$2" 'BEGIN {{
 """
 
 
+# Counts what the last line of a build says, and a few more, as addresses of memory would have it.
+VALGRIND = """#!/bin/sh
+for word in "$@"; do case $word in */bin/ringproof) build=$word ;; esac; done
+count=$(sed -n 's/^# instructions //p' $build)
+echo "==1== Collected : $(( ${count:-0} ? count + $$ % 7 : 0 ))" >&2
+"""
+
+
 class MadeUpRepository(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
         self.path = pathlib.Path(self.folder.name)
+        self.counted = self.path / "counted.txt"
+        self.counted.write_text(METRICS[1] + "\n")
+
+    def environment(self, root, has_valgrind=True):
+        """With a stand-in of valgrind, or none."""
+        tools = self.path / "tools"
+        tools.mkdir(exist_ok=True)
+        for name in ("sh", "awk", "git", "sed", "wc", "cat", "cmake", "ninja"):
+            if (where := shutil.which(name)) and not (tools / name).exists():
+                (tools / name).symlink_to(where)
+        valgrind = tools / "valgrind"
+        valgrind.unlink(missing_ok=True)
+        if has_valgrind:
+            valgrind.write_text(VALGRIND)
+            valgrind.chmod(0o755)
+        return {**os.environ, "RINGPROOF_PERF_ROOT": str(root), "PATH": str(tools)}
+
+    def run_main(self, script, arguments, root, has_valgrind):
+        """`script.main()` in a process of its own, which need not import SciPy anew."""
+        streams = [tempfile.TemporaryFile("w+") for _ in range(2)]
+        environment = self.environment(root, has_valgrind)
+        child = os.fork()
+        if child == 0:
+            code = 3
+            try:
+                for at, stream in enumerate(streams, 1):
+                    os.dup2(stream.fileno(), at)
+                os.environ.update(environment)
+                builds.ROOT, builds.KEPT = root, root / "build" / "perf"
+                sys.argv = [script.__name__, *arguments]
+                sys.stdout, sys.stderr = (os.fdopen(at, "w", 1) for at in (1, 2))
+                code = script.main()
+            except SystemExit as end:
+                code = end.code
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        words = []
+        for stream in streams:
+            stream.seek(0)
+            words.append(stream.read())
+            stream.close()
+        return subprocess.CompletedProcess(arguments, code, *words)
 
     def git(self, root, *words):
         git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
@@ -60,20 +120,53 @@ class MadeUpRepository(unittest.TestCase):
             self.place(root, build)
         return root
 
-    def build(self, time_ms, noise=0.002, names=METRICS):
-        return BUILD.format(time_ms=time_ms, noise=noise, names=names)
+    def build(self, time_ms, noise=0.002, names=METRICS, instructions=10**6):
+        text = BUILD.format(time_ms=time_ms, noise=noise, names=names)
+        return f"{text}\n# instructions {instructions}\n"
 
 
 class Perf(MadeUpRepository):
-    def perf(self, root, *arguments):
-        environment = {**os.environ, "RINGPROOF_PERF_ROOT": str(root)}
-        return subprocess.run(
-            [sys.executable, str(HERE / "perf.py"), *arguments, "--out", str(self.path / "out")],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=300,
+    def perf(self, root, *arguments, has_valgrind=False):
+        asked = [*arguments, "--out", str(self.path / "out"), "--counted", str(self.counted)]
+        return self.run_main(perf, asked, root, has_valgrind)
+
+    def test_more_instructions_are_a_regression_in_words_markdown_page_and_code(self):
+        root = self.repository(old=self.build(10), new=self.build(10, instructions=1_010_000))
+        done = self.perf(root, "old", "new", has_valgrind=True)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertIn("Slower: 1 slower, 2 same", done.stdout)
+        self.assertRegex(done.stdout, r"instructions reference.* 1\.010 M +\+1\.00 %")
+        self.assertRegex(
+            done.stdout, r"the same build differs from itself by \d\.\de[-+]0\d at most"
         )
+        self.assertIn("| ▲ | instructions reference", (self.path / "out" / "perf.md").read_text())
+        page = (self.path / "out" / "perf.html").read_text()
+        self.assertEqual(page.count("<svg"), 4)
+        self.assertIn("Change of every count of instructions", page)
+        record = json.loads((self.path / "out" / "perf.json").read_text())
+        self.assertEqual(len(record["instructions"]["head"]["instructions " + METRICS[1]]), 2)
+        accepted = self.path / "accepted.txt"
+        accepted.write_text(f"instructions {METRICS[1]}|1.02|a check that was missing\n")
+        asked = ["old", "new", "--accepted", str(accepted)]
+        self.assertEqual(self.perf(root, *asked, has_valgrind=True).returncode, 0)
+
+    def test_a_change_of_count_within_the_margin_is_the_same(self):
+        root = self.repository(old=self.build(10), new=self.build(10, instructions=1_004_000))
+        done = self.perf(root, "old", "new", has_valgrind=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("No regression: 3 same", done.stdout)
+
+    def test_without_valgrind_the_layer_says_so(self):
+        root = self.repository(old=self.build(10), new=self.build(10, instructions=2_000_000))
+        done = self.perf(root, "old", "new")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("instructions: not run: valgrind is not installed", done.stdout)
+
+    def test_a_base_that_counts_nothing_is_named(self):
+        root = self.repository(old=self.build(10, instructions=0), new=self.build(10))
+        done = self.perf(root, "old", "new", has_valgrind=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("instructions: not run: the base was built before", done.stdout)
 
     def test_a_slower_head_is_a_regression_in_words_markdown_page_and_code(self):
         root = self.repository(old=self.build(10), new=self.build(11))
