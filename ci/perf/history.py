@@ -3,11 +3,11 @@
 
     ringproof bench history                              every series with its change points
     ringproof bench history add now.json                 append the run of `ringproof bench --json`
-    ringproof bench history --file mine.jsonl --out page
+    ringproof bench history --file mine.jsonl --page history.html       and as pictures
 
 Lines are only ever appended. A series is one metric on one machine (fingerprint); others are never
 compared with it. A change point is a step beyond what the series does anyway (ci/perf/fence.py);
-where Apache Otava is installed, its change points stand beside these.
+where Apache Otava is installed ($OTAVA, or in the path), its change points stand beside these.
 
 Exit codes: 0 shown or added, 2 bad usage or input.
 """
@@ -22,7 +22,8 @@ import statistics
 import sys
 
 import fence
-from samples import InputError, context_of, fingerprint_of, read_samples
+import otava
+from samples import InputError, RunError, context_of, fingerprint_of, read_samples
 
 SCHEMA_VERSION = 1
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -102,18 +103,39 @@ def add(asked) -> None:
     print(f"{len(lines)} metrics added to {asked.file}")
 
 
+def changes_of(series: list[list[float]]) -> tuple[list[dict[str, list]], str]:
+    """Of each series its change points by finder, and a word on Otava."""
+    found: list[dict[str, list]] = [{"fence": fence.change_points(one)} for one in series]
+    if otava.program() is None:
+        return found, "Apache Otava is not installed: change points of the fence alone"
+    try:
+        for mine, points in zip(found, otava.change_points(series)):
+            mine["Otava"] = points
+    except RunError as error:
+        return found, f"change points of the fence alone: {error}"
+    return found, "change points of the fence and of Apache Otava"
+
+
 def show(asked) -> None:
-    series = series_of(read_history(asked.file))
-    machine_shown = None
-    for (machine, metric), lines in sorted(series.items()):
-        if machine != machine_shown:
+    series = sorted(series_of(read_history(asked.file)).items())
+    medians = [[statistics.median(line["samples"]) for line in lines] for _, lines in series]
+    changes, note = changes_of(medians)
+    machines: dict[str, list] = {}
+    for ((machine, metric), lines), times, found in zip(series, medians, changes):
+        if machine not in machines:
             print(machine)
-            machine_shown = machine
-        medians = [statistics.median(line["samples"]) for line in lines]
-        print(f"  {medians[-1]:>10.3f} ms  {len(lines):>4} runs  {metric}")
-        for one in fence.change_points(medians):
-            change = 100 * (one.ratio - 1)
-            print(f"             {change:+.1f} % at {lines[one.index]['commit']}")
+        machines.setdefault(machine, []).append((metric, lines, found))
+        print(f"  {times[-1]:>10.3f} ms  {len(lines):>4} runs  {metric}")
+        for finder, points in found.items():
+            for one in points:
+                change, commit = 100 * (one.ratio - 1), lines[one.index]["commit"]
+                print(f"             {change:+.1f} % at {commit} ({finder})")
+    print(note)
+    if asked.page:
+        import history_page  # Matplotlib takes a second
+
+        asked.page.write_text(history_page.html(machines, [note]))
+        print(f"page: {asked.page}")
 
 
 def main() -> int:
@@ -125,6 +147,7 @@ def main() -> int:
     parser.add_argument("what", nargs="?", choices=["show", "add"], default="show")
     parser.add_argument("run", nargs="?", type=pathlib.Path, help="of add: the run's JSON file")
     parser.add_argument("--file", type=pathlib.Path, default=KEPT, help="the history")
+    parser.add_argument("--page", type=pathlib.Path, help="HTML file with pictures to write")
     asked = parser.parse_args()
     if asked.what == "add" and asked.run is None:
         parser.error("add needs the JSON file of a run")

@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 import unittest
 
+import history as history_module
+
 RINGPROOF = pathlib.Path(os.environ["RINGPROOF_BIN"]) / "ringproof"
 CASE = "fwd/fp32/b1.hq1.hkv1.sq4.skv4.dqk8.dv8/full/scale0.5/gauss:1/bhsd/single"
 METRIC = f"forward flash_forward_fp32 {CASE}"
@@ -74,8 +76,28 @@ class History(Command):
         self.assertEqual(lines[0]["yardsticks"], {"yardstick_fma_gflops": 80})
         done = self.bench("history", "--file", history)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertRegex(done.stdout, r"\+(19|20)\.\d % at commit11\n")
+        self.assertRegex(done.stdout, r"\+(19|20)\.\d % at commit11 \(fence\)\n")
         self.assertEqual(done.stdout.count(" at commit"), 1)
+
+    def test_the_page_draws_each_series_cost_against_length_and_share_of_the_peak(self):
+        history, page = self.path / "h.jsonl", self.path / "h.html"
+        for at in range(16):
+            for rows in (128, 256, 512):
+                line = METRIC.replace("sq4.skv4", f"sq{rows}.skv{rows}")
+                time_ms = (rows / 128) ** 2 * (1 if at < 11 else 1.2)
+                run = self.run_file("r.json", time_ms, seed=at, commit=f"c{at}", metric=line)
+                for one in history_module.lines_of(run, "today"):
+                    one["yardsticks"]["yardstick_copy_gbytes_per_s"] = 9.0
+                    with history.open("a") as out:
+                        out.write(json.dumps(one) + "\n")
+        done = self.bench("history", "--file", history, "--page", page)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        drawn = page.read_text()
+        self.assertEqual(drawn.count("<svg"), 2 * (2 + 3))
+        for words in ("n^2.0", "slope of theory", "80 GFLOP/s in double, 9 GB/s", "change seen by"):
+            self.assertIn(words, drawn)
+        self.assertRegex(drawn, r"\+(19|20)\.\d % at c11 \(fence\)")
+        self.assertNotIn("mathdefault", drawn)
 
     def test_runs_of_two_machines_are_two_series(self):
         history = self.path / "h.jsonl"
