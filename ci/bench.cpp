@@ -45,6 +45,17 @@ namespace ringproof {
 
 namespace {
 
+// Seconds that timing a call takes which does nothing: the least of many, as every sample has it.
+double seconds_of_empty_call() {
+  double least = 1;
+  for (int i = 0; i < 1000; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    bench_counted_call([] {});
+    least = std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return least;
+}
+
 // The same candidate whose call alone is counted, none of the memory laid out around it.
 Candidate with_counted_call(Candidate candidate) {
   candidate.forward = [inner = std::move(candidate.forward)](auto&&... given) {
@@ -76,6 +87,9 @@ class Reporter : public benchmark::BenchmarkReporter {
     if (times_ms.empty()) return;  // Google Benchmark's own mean, median and deviation
     ++done_;
     if (runs.front().error_occurred) return;  // said where it happened
+    for (const Run& run : runs) {
+      if (run.run_type == Run::RT_Iteration) seconds_timed_ += run.real_accumulated_time;
+    }
     std::sort(times_ms.begin(), times_ms.end());
     const auto at = [&](std::size_t quarter) { return times_ms[quarter * (times_ms.size() - 1) / 4]; };
     fmt::print("{:>10.3f} ms  [{:.3f}, {:.3f}]  {}\n", at(2), at(1), at(3), runs.front().run_name.function_name);
@@ -83,12 +97,14 @@ class Reporter : public benchmark::BenchmarkReporter {
     ++count_timed_;
   }
   int count_timed() const { return count_timed_; }
+  double seconds_timed() const { return seconds_timed_; }
 
  private:
   benchmark::JSONReporter json_;
   bool writes_json_;
   std::int64_t& done_;
   int count_timed_ = 0;
+  double seconds_timed_ = 0;
 };
 
 class Bench {
@@ -111,6 +127,7 @@ class Bench {
   }
 
   ExitCode time_all() {
+    const auto start = std::chrono::steady_clock::now();
     for (const Metric& metric : chosen_.metrics) enlist(metric);
     const std::string part_file = options_.json + ".part";
     std::ofstream json;
@@ -126,6 +143,9 @@ class Bench {
     benchmark::ClearRegisteredBenchmarks();
     progress_->clear();
     for (const std::string& line : chosen_.left_out) fmt::print("{}\n", line);
+    const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - start;
+    fmt::print("measured work: {:.2f} s of {:.2f} s; timing an empty call takes {:.0f} ns\n", reporter.seconds_timed(),
+               wall.count(), 1e9 * seconds_of_empty_call());
     if (!options_.json.empty()) {
       json.close();
       std::filesystem::rename(part_file, options_.json);

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -74,6 +75,12 @@ class Bench(unittest.TestCase):
         self.assertGreater(float(record["context"]["yardstick_copy_gbytes_per_s"]), 0)
         samples = [one for one in record["benchmarks"] if one["run_type"] == "iteration"]
         self.assertEqual({one["iterations"] for one in samples}, {40})
+        overhead = r"measured work: ([\d.]+) s of ([\d.]+) s; timing an empty call takes (\d+) ns"
+        timed, wall, empty = map(float, re.search(overhead, done.stdout).groups())
+        whole = sum(one["iterations"] * one["real_time"] for one in samples) / 1e3
+        self.assertEqual(f"{whole:.2f}", f"{timed:.2f}")
+        self.assertLessEqual(timed, wall)
+        self.assertGreater(empty, 0)
 
     def test_a_wrong_output_has_no_time(self):
         done = bench("--candidate", "canary", "--case", CASE)

@@ -6,6 +6,7 @@ import collections.abc
 import dataclasses
 import functools
 import pathlib
+import subprocess
 import tempfile
 import time
 
@@ -56,6 +57,15 @@ def measured(
             said,
             lambda: time.monotonic() < end,
         )
+
+
+def overhead_of(effort: Effort, command: pathlib.Path) -> str:
+    """What one more process says of the share of its time that was measured; "" where nothing."""
+    words = ["bench", "--metrics", str(effort.metrics), "--samples", "1"]
+    words += ["--seconds", str(effort.seconds)]
+    done = subprocess.run([str(command), *words], capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("measured work: ")]
+    return f"of one process, {lines[-1]}" if lines else ""
 
 
 def exit_code(run: pairs.PairRun, outcomes: list[str], strict: bool) -> int:

@@ -147,6 +147,8 @@ def decide(asked) -> int:
     accepted = perf.accepted_regressions(asked.accepted)
     commits = {"base": base_of(asked.base), "head": builds.commit_of("HEAD")}
     words = f"{commits['head'][:12]} against {commits['base'][:12]}"
+    if builds.git("status", "--porcelain", "--untracked-files=no"):
+        say("the work tree differs from HEAD: only what is committed is judged")
     if asked.slowdown == 1 and is_alike(commits["base"], commits["head"]):
         print(f"perf: {words}: nothing that is timed differs")
         return 0
@@ -186,10 +188,13 @@ def slower_twice(asked, commands, metrics: list[str], accepted, minutes: float):
     if found:
         say(f"{len(found)} slower; measured again: " + "; ".join(one.metric for one in found))
         again = [line for line in metrics if line in {one.metric for one in found}]
-        both = {
-            one.metric
-            for one in slower(run_once(asked, commands, again, (30, 45), 2, minutes), accepted)
-        }
+        try:
+            second = run_once(asked, commands, again, (30, 45), 2, minutes)
+        except NotDecided as error:
+            raise NotDecided(
+                f"{len(found)} slower once, but when measured again: {error}"
+            ) from error
+        both = {one.metric for one in slower(second, accepted)}
         found = [one for one in found if one.metric in both]
     if not found and undecided == len(run.ratios):
         raise NotDecided(f"no metric could be decided in {run.rounds} rounds: a machine too noisy")

@@ -1,8 +1,10 @@
 """What CI asks, on made-up builds: only what is slower twice fails, all else is said and passes."""
 
+import os
 import shutil
 import subprocess
 import unittest
+import unittest.mock
 
 import gate
 import perf_test
@@ -117,6 +119,41 @@ class Gate(perf_test.MadeUpRepository):
         root = self.commits(uneven, self.build(10))
         done = self.ask(root)
         self.assertIn(done.returncode, (gate.NOT_DECIDED, 0), done.stdout + done.stderr)
+
+    def test_a_shallow_clone_knows_no_commit_before(self):
+        root = self.commits(self.build(10), self.build(11))
+        shallow = self.path / "shallow"
+        words = ["git", "clone", "-q", "--depth", "1", f"file://{root}", str(shallow)]
+        subprocess.run(words, check=True)
+        self.expect_not_decided(self.ask(shallow), "a shallow clone?")
+
+    def test_a_merge_is_held_against_its_first_parent_and_edits_are_not_judged(self):
+        root = self.commits(self.build(10), self.build(10))
+        self.git(root, "checkout", "-q", "-b", "side", "HEAD~1")
+        self.git(root, "commit", "-q", "--allow-empty", "-m", "side")
+        self.git(root, "checkout", "-q", "-")
+        self.git(root, "merge", "-q", "--no-ff", "-m", "merge", "side")
+        (root / "reference" / "a.cpp").write_text("int edited;\n")
+        done = self.ask(root)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        first = self.git(root, "rev-parse", "HEAD^1")[:12]
+        self.assertIn(f"against {first}: nothing that is timed differs", done.stdout)
+        self.assertIn("only what is committed is judged", done.stderr)
+
+    def test_one_core_is_enough(self):
+        root = self.commits(self.build(10), self.build(10))
+        with unittest.mock.patch.dict(os.environ, {"RINGPROOF_JOBS": "1"}):
+            self.assertEqual(self.ask(root).returncode, 0)
+
+    def test_what_is_slower_once_and_then_not_decided_is_said(self):
+        # The base ends after its share of the first comparison: two calls a round.
+        base = self.build(10).replace(
+            "#!/bin/sh\n",
+            f"#!/bin/sh\necho >> {self.path}/calls\n"
+            f"[ $(wc -l < {self.path}/calls) -gt 30 ] && exit 3\n",
+        )
+        root = self.commits(base, self.build(12))
+        self.expect_not_decided(self.ask(root), "1 slower once, but when measured again: a build")
 
     def test_an_unknown_base_is_bad_input(self):
         done = self.ask(self.commits(self.build(10)), "--base", "nowhere")

@@ -171,6 +171,7 @@ def compare(asked) -> int:
         f"head and control; margin {100 * asked.margin:g} %",
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load "
         f"{load_before:.2f} before and {os.getloadavg()[0]:.2f} after",
+        *filter(None, [contest.overhead_of(effort, commands["head"])]),
         *counted.facts,
     ]
     if asked.slowdown != 1:

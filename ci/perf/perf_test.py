@@ -20,6 +20,7 @@ CASE = "fwd/fp32/b1.hq1.hkv1.sq4.skv4.dqk8.dv8/full/scale0.5/gauss:1/bhsd/single
 METRICS = [f"forward flash_forward_fp32 {CASE}", f"reference {CASE}"]
 # A build that needs `time_ms` for the first metric and 5 ms for the second, give or take.
 BUILD = """#!/bin/sh
+case "$*" in *--json*) ;; *) echo "measured work: 1.00 s of 2.00 s; empty"; exit ;; esac
 while [ "$1" != --json ]; do shift; done
 awk -v seed=$$ -v out="$2" 'BEGIN {{
   srand(seed);
@@ -173,6 +174,7 @@ class Perf(MadeUpRepository):
         done = self.perf(root, "old", "new")
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
         self.assertIn("Slower: 1 slower, 1 same", done.stdout)
+        self.assertIn("of one process, measured work: 1.00 s of 2.00 s", done.stdout)
         slow, same = (self.path / "out" / "perf.md").read_text().splitlines()[-2:]
         self.assertIn("flash_forward_fp32", slow)
         self.assertTrue(slow.endswith("slower |") and same.endswith("same |"))
