@@ -82,6 +82,15 @@ class Bench(unittest.TestCase):
         self.assertLessEqual(timed, wall)
         self.assertGreater(empty, 0)
 
+    def test_every_kernel_on_the_host_runtime_has_a_metric(self):
+        listed = subprocess.run([RINGPROOF, "list", "candidates"], capture_output=True, text=True)
+        names = re.findall(r"^(?:flash|attention)\w+$", listed.stdout, re.MULTILINE)
+        self.assertGreater(len(names), 5)
+        files = [ROOT / "ci" / "perf" / name for name in ("small.txt", "large.txt")]
+        lines = [line for file in files for line in file.read_text().splitlines()]
+        timed = {tuple(line.split()[:2]) for line in lines}
+        self.assertEqual([name for name in names if ("forward", name) not in timed], [])
+
     def test_a_wrong_output_has_no_time(self):
         done = bench("--candidate", "canary", "--case", CASE)
         self.assertEqual(done.returncode, 1, done.stdout)

@@ -157,13 +157,13 @@ def compare(asked) -> int:
         raise InputError("--pairs must be at least 2 and at most --pairs-max")
     if not 1 <= asked.slowdown <= 2:
         raise InputError("--slowdown must lie between 1 and 2: the head's calls are repeated")
+    metrics_counted = counts.metric_lines(asked.counted)
     commits = {"base": builds.commit_of(asked.base), "head": builds.commit_of(asked.head)}
     commands = {who: builds.built_command(commit, say) for who, commit in commits.items()}
     load_before = os.getloadavg()[0]
     effort = contest.Effort(
         asked.metrics, asked.margin, asked.pairs, asked.pairs_max, asked.seconds, asked.minutes
     )
-    metrics_counted = counts.metric_lines(asked.counted)
     run = contest.measured(effort, commands, asked.seed, asked.slowdown, say)
     counted = counts.counted(commands, metrics_counted, asked.slowdown, say)
     facts = [

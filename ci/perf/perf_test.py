@@ -128,7 +128,7 @@ class MadeUpRepository(unittest.TestCase):
 
 class Perf(MadeUpRepository):
     def perf(self, root, *arguments, has_valgrind=False):
-        asked = [*arguments, "--out", str(self.path / "out"), "--counted", str(self.counted)]
+        asked = ["--counted", str(self.counted), "--out", str(self.path / "out"), *arguments]
         return self.run_main(perf, asked, root, has_valgrind)
 
     def test_more_instructions_are_a_regression_in_words_markdown_page_and_code(self):
@@ -221,6 +221,7 @@ class Perf(MadeUpRepository):
         for arguments, code, words in (
             (["old", "nowhere"], 2, "'nowhere' is no commit"),
             (["old", "old", "--metrics", "/nowhere"], 2, "'/nowhere' is no file"),
+            (["old", "old", "--counted", "/nowhere"], 2, "'/nowhere' cannot be read"),
             (["old", "old", "--accepted", str(bad)], 2, "bad.txt:1: an accepted regression"),
             (["old", "old", "--pairs", "1"], 2, "--pairs must be at least 2"),
             (["old", "broken"], 3, "no such metric"),
